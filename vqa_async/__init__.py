@@ -1,0 +1,116 @@
+"""Asyncio-native batch engine: images in, question-answer data out, and never a record lost.
+
+The map. Imports go downwards only; errors, models and keytable are free to all.
+
+    0 words        errors  models  keytable  config
+    1 decisions    chat  prompts  qa  retry                  no await, no file, no socket, no clock
+    2 edges        sources  images  transport  limits        one kind of I/O each
+                   endpoints  journal
+    3 one record   client
+    4 one run      events  engine
+    5 afterwards   export
+    6 doors        api  cli  dataflow  server  workspace  testing
+
+Names are loaded when they are first used, so importing the package costs next to nothing and loads neither
+the HTTP client nor the imaging library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vqa_async.api import arun, open_engine, run, stream
+    from vqa_async.config import Config
+    from vqa_async.engine import Engine, RunSummary
+    from vqa_async.errors import (
+        ConfigError,
+        ImageError,
+        JournalError,
+        RecordError,
+        RequestError,
+        VQAError,
+    )
+    from vqa_async.events import Event, Observer, RunStatistics
+    from vqa_async.models import (
+        Completion,
+        Failure,
+        ImageRef,
+        Message,
+        QAPair,
+        Record,
+        Result,
+        Success,
+        Usage,
+    )
+    from vqa_async.qa import format_pairs, parse_pairs
+    from vqa_async.transport import Request, Response, Transport
+
+_HOMES = {
+    "api": ("arun", "open_engine", "run", "stream"),
+    "config": ("Config",),
+    "engine": ("Engine", "RunSummary"),
+    "errors": ("ConfigError", "ImageError", "JournalError", "RecordError", "RequestError", "VQAError"),
+    "events": ("Event", "Observer", "RunStatistics"),
+    "models": (
+        "Completion",
+        "Failure",
+        "ImageRef",
+        "Message",
+        "QAPair",
+        "Record",
+        "Result",
+        "Success",
+        "Usage",
+    ),
+    "qa": ("format_pairs", "parse_pairs"),
+    "transport": ("Request", "Response", "Transport"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__version__ = version("vqa-async")
+
+__all__ = [
+    "Completion",
+    "Config",
+    "ConfigError",
+    "Engine",
+    "Event",
+    "Failure",
+    "ImageError",
+    "ImageRef",
+    "JournalError",
+    "Message",
+    "Observer",
+    "QAPair",
+    "Record",
+    "RecordError",
+    "Request",
+    "RequestError",
+    "Response",
+    "Result",
+    "RunStatistics",
+    "RunSummary",
+    "Success",
+    "Transport",
+    "Usage",
+    "VQAError",
+    "arun",
+    "format_pairs",
+    "open_engine",
+    "parse_pairs",
+    "run",
+    "stream",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'vqa_async' has no attribute {name!r}")
+    return getattr(import_module(f"vqa_async.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

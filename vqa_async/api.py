@@ -1,0 +1,215 @@
+"""The doors for Python callers, and the only place that builds the objects from a Config.
+
+As a guest in another program this installs no signal handler, owns no loop, prints nothing and keeps no
+global; leaving the block ends every task and socket that it opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import importlib.util
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from vqa_async.chat import RequestForm
+from vqa_async.client import VLMClient
+from vqa_async.config import Config, Limits
+from vqa_async.endpoints import EndpointPool
+from vqa_async.engine import Engine, Rows, RunSummary
+from vqa_async.errors import ConfigError
+from vqa_async.events import Notice, Observer
+from vqa_async.images import ImageLoader
+from vqa_async.models import Result
+from vqa_async.sources import InputFormat
+from vqa_async.transport import AiohttpTransport, Transport, fetch_image
+
+log = logging.getLogger("vqa_async")
+
+T = TypeVar("T")
+
+_SPARE_DESCRIPTORS = 64
+"""File descriptors left for all but sockets: images, output files, the program around us."""
+
+
+@contextlib.asynccontextmanager
+async def open_engine(
+    config: Config | None = None,
+    *,
+    api_key: str | None = None,
+    transport: Transport | None = None,
+    observer: Observer | None = None,
+    **options: Any,
+) -> AsyncIterator[Engine]:
+    """An engine that is ready to answer; everything it opened is closed with the block.
+
+    Args:
+        config: all options as one value; or give them by name instead.
+        api_key: the key itself. Default: from the environment variable that ``api_key_env`` names.
+        transport: what carries requests. Default: aiohttp over a connection pool of its own.
+        observer: told about every event of a run.
+        **options: any option of ``config.py`` by its name: ``base_url``, ``model``, ``max_workers``, ...
+
+    Raises:
+        ConfigError: an option is unknown or cannot work.
+
+    Example:
+        >>> async with open_engine(base_url="http://localhost:8000/v1", model="qwen-vl") as engine:
+        ...     async for result in engine.stream(records):
+        ...         print(result.text if result.ok else result.error)
+    """
+    if config is not None and options:
+        raise ConfigError("Give a config or options by name, not both.")
+    config = Config.of(**options) if config is None else config
+    if not config.endpoint.model:
+        raise ConfigError("No model is named: give --model NAME, as the endpoint knows it.")
+    key = config.endpoint.api_key() if api_key is None else api_key
+    config = _fitted(config, observer)
+    async with contextlib.AsyncExitStack() as stack:
+        if transport is None:
+            transport = await stack.enter_async_context(
+                AiohttpTransport(verify_tls=not config.endpoint.insecure, trust_env=config.endpoint.trust_env)
+            )
+        images = await stack.enter_async_context(await _image_loader(config, stack))
+        pool = EndpointPool(config.endpoint.base_url, _headers(config, key), config.limits)
+        engine = Engine(config, _client(config, key, images, pool, transport), pool, observer)
+        stack.push_async_callback(engine.aclose)
+        yield engine
+
+
+async def arun(
+    input: str,
+    output: str,
+    *,
+    limit: int | None = None,
+    format: InputFormat = "auto",
+    observer: Observer | None = None,
+    **options: Any,
+) -> RunSummary:
+    """Answer every record of ``input`` into ``output``; see ``Engine.run`` and ``open_engine``."""
+    async with open_engine(observer=observer, **options) as engine:
+        return await engine.run(input, output, limit=limit, format=format)
+
+
+def run(
+    input: str,
+    output: str,
+    *,
+    limit: int | None = None,
+    format: InputFormat = "auto",
+    observer: Observer | None = None,
+    **options: Any,
+) -> RunSummary:
+    """``arun`` for synchronous callers, in scripts and notebooks.
+
+    Example:
+        >>> summary = run("in.jsonl", "out.jsonl", base_url="http://localhost:8000/v1", model="qwen-vl")
+        >>> summary.statistics.succeeded
+    """
+    return run_sync(lambda: arun(input, output, limit=limit, format=format, observer=observer, **options))
+
+
+async def stream(records: Rows, **options: Any) -> AsyncGenerator[Result, None]:
+    """Answer many records with an engine of its own; see ``Engine.stream`` and ``open_engine``."""
+    async with open_engine(**options) as engine, contextlib.aclosing(engine.stream(records)) as results:
+        async for result in results:
+            yield result
+
+
+def run_sync(main: Callable[[], Awaitable[T]]) -> T:
+    """Await ``main()`` from synchronous code, in a thread of its own where a loop already runs here."""
+
+    async def started() -> T:
+        return await main()
+
+    def in_new_loop() -> T:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(started())
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return in_new_loop()
+    with ThreadPoolExecutor(
+        1, thread_name_prefix="vqa-run"
+    ) as thread:  # a notebook: its loop is busy with us
+        return thread.submit(in_new_loop).result()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed (extra ``speed``), else the default."""
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    import uvloop
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def _headers(config: Config, key: str) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    return headers | config.endpoint.headers()
+
+
+def _client(
+    config: Config, key: str, images: ImageLoader, pool: EndpointPool, transport: Transport
+) -> VLMClient:
+    return VLMClient(
+        form=RequestForm(config.endpoint.model, config.sampling, detail=config.images.detail),
+        images=images,
+        pool=pool,
+        transport=transport,
+        timeouts=config.timeouts,
+        limits=config.limits,
+        retry=config.retry,
+        key_hint=_key_hint(config, key),
+        secrets=(key, *config.endpoint.headers().values()),
+    )
+
+
+def _key_hint(config: Config, key: str) -> str:
+    names = " and ".join(config.endpoint.key_variables())
+    if key:
+        return f"Check the key (looked for in {names}; --api-key-env names another variable)."
+    return f"No key was sent, because {names} are not set: export one, or name yours with --api-key-env."
+
+
+async def _image_loader(config: Config, stack: contextlib.AsyncExitStack) -> ImageLoader:
+    if not config.images.fetch_images:
+        return ImageLoader(config.images)
+    web = await stack.enter_async_context(
+        AiohttpTransport(
+            trust_env=config.endpoint.trust_env, public_only=not config.images.allow_private_urls
+        )
+    )
+    fetch = functools.partial(
+        fetch_image, web, timeout_s=config.timeouts.timeout, max_bytes=config.images.max_file_bytes
+    )
+    return ImageLoader(config.images, fetch=fetch)
+
+
+def _fitted(config: Config, observer: Observer | None) -> Config:
+    """``config`` with no more workers than this process may have sockets."""
+    try:
+        import resource
+    except ImportError:  # Windows: no such limit
+        return config
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = max(1, soft - _SPARE_DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or config.limits.max_workers <= room:
+        return config
+    message = (
+        f"max_workers lowered from {config.limits.max_workers} to {room}: this process may open only {soft} "
+        "files. Raise the limit with 'ulimit -n'."
+    )
+    log.warning(message)
+    if observer is not None:
+        observer.on_event(Notice(message))
+    limits: Limits = dataclasses.replace(config.limits, max_workers=room)
+    return dataclasses.replace(config, limits=limits)

@@ -1,0 +1,406 @@
+"""The chat-completions protocol: a record's messages -> request body, reply bytes -> completion or error.
+
+No network, no clock: bytes and values in, bytes and values out.
+
+A body is built in pieces. All that surrounds the images is serialised into small buffers; the base64 text of
+an image is put between them as the very bytes object that the image cache holds. It is never put into a
+Python dict, run through a JSON encoder or concatenated, so a request costs one reference per image,
+whatever the image's size.
+
+Every reply becomes a Completion or one error of errors.py. What the many servers that call themselves
+OpenAI-compatible really send (error as a string, as a list, in ``detail``, in a 200) is read here only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from vqa_async.config import Sampling
+from vqa_async.errors import (
+    AuthError,
+    EndpointNotFound,
+    ModelNotFound,
+    QuotaExceeded,
+    RateLimited,
+    Rejected,
+    RequestError,
+    ResponseError,
+    ServerError,
+    StatusError,
+)
+from vqa_async.models import Completion, ImageRef, Message, PreparedImage, Usage
+
+EXCERPT_CHARS = 300
+"""How much of a reply an error shows: enough to recognise it, too little to fill a log."""
+
+_SMALL = 4096
+"""Pieces below this are copied into the surrounding buffer: one send call less for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request body, ready to send.
+
+    Attributes:
+        pieces: the body's bytes in order.
+        size: bytes in all.
+        digest: 128-bit hex digest of the texts, the parameters and the contents of the images.
+    """
+
+    pieces: tuple[bytes, ...]
+    size: int
+    digest: str
+
+
+class _Pieces:
+    """Collects bytes: small ones into a buffer, large ones by reference."""
+
+    __slots__ = ("_buffer", "_digest", "_pieces")
+
+    def __init__(self, start: bytes) -> None:
+        self._buffer = bytearray(start)
+        self._pieces: list[bytes] = []
+        self._digest = blake2b(digest_size=16)
+
+    def text(self, data: bytes) -> None:
+        self._buffer += data
+
+    def image(self, image: PreparedImage) -> None:
+        # The image counts in the digest by its own: hashing its base64 again would cost more than the rest.
+        self._digest.update(image.digest.encode())
+        for piece in image.pieces:
+            if len(piece) < _SMALL:
+                self._buffer += piece
+            else:
+                self._flush()
+                self._pieces.append(piece)
+
+    def _flush(self) -> None:
+        if self._buffer:
+            self._digest.update(self._buffer)
+            self._pieces.append(bytes(self._buffer))
+            self._buffer.clear()
+
+    def body(self) -> Body:
+        self._flush()
+        return Body(tuple(self._pieces), sum(map(len, self._pieces)), self._digest.hexdigest())
+
+
+class RequestForm:
+    """Turns messages into request bodies; what is the same for every record is serialised once.
+
+    Args:
+        model: model name to ask for.
+        sampling: system prompt and parameters.
+        detail: the API's ``detail`` setting for images, "" to leave it out.
+    """
+
+    def __init__(self, model: str, sampling: Sampling, *, detail: str = "") -> None:
+        self._start = b'{"model":' + orjson.dumps(model) + b',"messages":['
+        system = {"role": "system", "content": sampling.system_prompt}
+        self._system = orjson.dumps(system) + b"," if sampling.system_prompt else b""
+        self._end = b"]" + _parameters(sampling) + b"}"
+        self._image_end = (f'","detail":"{detail}"' if detail else '"').encode() + b"}}"
+
+    def body(self, messages: Sequence[Message], images: Sequence[PreparedImage]) -> Body:
+        """The request body for ``messages``, whose image references stand for ``images`` in order."""
+        pieces = _Pieces(self._start)
+        if not any(message.role == "system" for message in messages):
+            pieces.text(self._system)
+        rest = iter(images)
+        for number, message in enumerate(messages):
+            pieces.text(b"," if number else b"")
+            pieces.text(b'{"role":"' + message.role.encode() + b'","content":')
+            self._content(message.parts, rest, pieces)
+            pieces.text(b"}")
+        pieces.text(self._end)
+        return pieces.body()
+
+    def _content(self, parts: Sequence[str | ImageRef], images: Any, pieces: _Pieces) -> None:
+        if len(parts) == 1 and isinstance(parts[0], str):
+            pieces.text(orjson.dumps(parts[0]))  # plain text: the form that every server knows
+            return
+        pieces.text(b"[")
+        for number, part in enumerate(parts):
+            pieces.text(b"," if number else b"")
+            if isinstance(part, str):
+                pieces.text(b'{"type":"text","text":' + orjson.dumps(part) + b"}")
+            else:
+                pieces.text(b'{"type":"image_url","image_url":{"url":"')
+                pieces.image(next(images))
+                pieces.text(self._image_end)
+        pieces.text(b"]")
+
+
+def _parameters(sampling: Sampling) -> bytes:
+    """The request's parameters as `,"name":value` pairs; empty where all are the endpoint's own."""
+    chosen = {
+        "temperature": sampling.temperature,
+        "max_tokens": sampling.max_tokens,
+        "seed": sampling.seed,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None} | sampling.extra_fields()
+    return b"," + orjson.dumps(given)[1:-1] if given else b""
+
+
+# --- replies -------------------------------------------------------------------------------------------
+
+
+def read_completion(body: bytes) -> Completion:
+    """The completion in the body of a 200 reply.
+
+    Raises:
+        ResponseError: it is not one, or holds no text; ``code`` says which. ``retryable`` is False where
+            the model did answer, only not with text.
+        StatusError: the body is an error that came with status 200.
+    """
+    reply = _decode(body)
+    choice = _first_choice(reply, body)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise _malformed("has no message", body)
+    finish_reason = choice.get("finish_reason")
+    text = _text_of(message, finish_reason, body)
+    model = reply.get("model")
+    return Completion(
+        text=text,
+        model=model if isinstance(model, str) else "",
+        finish_reason=finish_reason if isinstance(finish_reason, str) else "",
+        usage=_usage(reply.get("usage")),
+    )
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        reply = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise _not_json(body) from None
+    if not isinstance(reply, dict):
+        raise _malformed("is not a JSON object", body)
+    return reply
+
+
+def _not_json(body: bytes) -> ResponseError:
+    head = body[:512].lstrip().lower()
+    if head.startswith((b"<!doctype", b"<html")):
+        return ResponseError(
+            "The endpoint answered with a web page instead of JSON: the address is not that of a chat API. "
+            "Check --base-url; it usually ends in /v1.",
+            code="html_response",
+            excerpt=excerpt(body),
+        )
+    if head.startswith((b"data:", b"event:")):
+        return ResponseError(
+            "The endpoint answered with an event stream, which was not asked for.",
+            code="unexpected_stream",
+            excerpt=excerpt(body),
+        )
+    return _malformed("is not valid JSON", body)
+
+
+def _malformed(what: str, body: bytes) -> ResponseError:
+    return ResponseError(f"The endpoint's reply {what}: {excerpt(body, 120)!r}", excerpt=excerpt(body))
+
+
+def _first_choice(reply: dict[str, Any], body: bytes) -> dict[str, Any]:
+    choices = reply.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        return choices[0]
+    if reply.get("error"):
+        raise error_in_ok_reply(reply)
+    raise _malformed("has no choices", body)
+
+
+def _text_of(message: dict[str, Any], finish_reason: object, body: bytes) -> str:
+    if finish_reason == "content_filter":
+        raise _no_text("content_filter", "The endpoint's content filter withheld the answer.", body)
+    if message.get("refusal"):
+        raise _no_text("refused", f"The model refused: {str(message['refusal'])[:200]!r}", body)
+    content = message.get("content")
+    if isinstance(content, list):
+        content = _join_parts(content, body)
+    if isinstance(content, str) and content.strip():
+        return content
+    if message.get("tool_calls"):
+        raise _no_text("unexpected_tool_call", "The model called a tool instead of answering.", body)
+    if content is None or isinstance(content, str):
+        reason = (
+            " (cut off at max_tokens before any text: raise --max-tokens)"
+            if finish_reason == "length"
+            else ""
+        )
+        raise _no_text("empty_response", f"The model's answer is empty{reason}.", body)
+    raise _no_text("malformed_content", "The answer's content is not text.", body)
+
+
+def _join_parts(parts: list[Any], body: bytes) -> str:
+    texts = [part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str)]
+    if len(texts) != len(parts):
+        raise _no_text("malformed_content", "The answer holds parts that are not text.", body)
+    return "".join(texts)
+
+
+def _no_text(code: str, message: str, body: bytes) -> ResponseError:
+    return ResponseError(message, code=code, excerpt=excerpt(body), retryable=False)
+
+
+def _usage(usage: object) -> Usage:
+    if not isinstance(usage, dict):
+        return Usage()
+    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+
+
+def _count(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and 0 <= value < 1e15 else 0
+
+
+def excerpt(body: bytes, chars: int = EXCERPT_CHARS) -> str:
+    """The start of a reply as printable text on one line."""
+    text = body[: chars * 4].decode("utf-8", "replace")
+    return printable(text)[:chars]
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, with controls and bidirectional overrides replaced by spaces."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+# --- errors --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _ErrorFacts:
+    """What an error reply says, in whatever form it says it."""
+
+    message: str
+    code: str
+
+
+def error_in_ok_reply(reply: Mapping[str, Any]) -> RequestError:
+    """The error for a body with an ``error`` field that came with status 200."""
+    facts = _facts(reply)
+    status = reply["error"].get("code") if isinstance(reply["error"], dict) else None
+    if isinstance(status, int) and 400 <= status < 600:
+        return _classify(status, facts, None)
+    if facts.code in _CODES:
+        return _classify(_CODES[facts.code], facts, None)
+    return ResponseError(
+        f"The endpoint answered 200 with an error: {facts.message or 'no message'}", excerpt=facts.message
+    )
+
+
+_CODES = {
+    "insufficient_quota": 429,
+    "rate_limit_exceeded": 429,
+    "invalid_api_key": 401,
+    "model_not_found": 404,
+    "content_filter": 400,
+    "context_length_exceeded": 400,
+}
+"""Error codes whose meaning does not depend on the status that they come with."""
+
+
+def read_error(status: int, body: bytes, *, retry_after_s: float | None, location: str = "") -> StatusError:
+    """The error that a reply other than 200 stands for.
+
+    Args:
+        status: HTTP status.
+        body: the reply's body, at most as large as the transport's cap.
+        retry_after_s: the wait that the server asked for, None where it did not.
+        location: the Location header, for redirects.
+    """
+    if 300 <= status < 400:
+        target = f" to {printable(location)[:200]}" if location else ""
+        return EndpointNotFound(
+            f"The endpoint redirects{target} (status {status}); redirects are not followed, because images "
+            "and key would go to another address. Give the final address with --base-url.",
+            status=status,
+            code="unexpected_redirect",
+        )
+    return _classify(status, _facts_of(body), retry_after_s)
+
+
+def _facts_of(body: bytes) -> _ErrorFacts:
+    try:
+        reply = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _ErrorFacts(excerpt(body), "")
+    return _facts(reply) if isinstance(reply, dict) else _ErrorFacts(excerpt(body), "")
+
+
+def _facts(reply: Mapping[str, Any]) -> _ErrorFacts:
+    """Message and code from the forms in use: error object or string, ``message``, ``detail``."""
+    error = reply.get("error")
+    holder = error if isinstance(error, dict) else reply
+    message = next((holder[key] for key in ("message", "detail", "error") if holder.get(key)), "")
+    text = message if isinstance(message, str) else orjson.dumps(message, default=str).decode()
+    code = holder.get("code") or holder.get("type") or ""
+    return _ErrorFacts(printable(text)[:EXCERPT_CHARS], str(code)[:80])
+
+
+def _classify(status: int, facts: _ErrorFacts, retry_after_s: float | None) -> StatusError:
+    kind = _kind(status, facts)
+    return kind(
+        _SENTENCES.get(kind, "The endpoint answered {status}: {message}").format(
+            status=status, message=facts.message or "no message"
+        ),
+        status=status,
+        retry_after_s=retry_after_s,
+        code=_code(kind, facts),
+        excerpt=facts.message,
+    )
+
+
+def _code(kind: type[StatusError], facts: _ErrorFacts) -> str | None:
+    """The server's own word where a record is rejected (context_length_exceeded); ours elsewhere."""
+    word = facts.code.strip().lower().replace(" ", "_")
+    known = word.replace("_", "").isalpha() and not word.endswith("error")
+    return word if kind is Rejected and known else None
+
+
+_SENTENCES: dict[type[StatusError], str] = {
+    AuthError: "The endpoint refuses the API key ({status}): {message}",
+    QuotaExceeded: "The account has no quota or credit left ({status}): {message}. "
+    "Top it up or use another key, then run the same command again.",
+    ModelNotFound: "The endpoint does not serve this model ({status}): {message}. Check --model.",
+    EndpointNotFound: "There is no chat API at this address ({status}): {message}. "
+    "Check --base-url; it usually ends in /v1.",
+    RateLimited: "The endpoint limits the rate ({status}): {message}",
+    ServerError: "The endpoint has trouble ({status}): {message}",
+    Rejected: "The endpoint rejects this request ({status}): {message}",
+}
+
+
+def _kind(status: int, facts: _ErrorFacts) -> type[StatusError]:
+    """The class of an error, by status first and by the server's words where a status has two meanings."""
+    if facts.code == "insufficient_quota" or status == 402:
+        return QuotaExceeded
+    if status in (401, 403):
+        return AuthError
+    if status == 404:
+        return ModelNotFound if _names_model(facts) else EndpointNotFound
+    if status == 405:
+        return EndpointNotFound
+    if status == 400 and _unknown_model(facts):
+        return ModelNotFound
+    if status == 429:
+        return RateLimited
+    if status in (408, 409, 425) or status >= 500 or status < 400:
+        return ServerError
+    return Rejected
+
+
+def _names_model(facts: _ErrorFacts) -> bool:
+    return "model" in facts.code.lower() or "model" in facts.message.lower()
+
+
+def _unknown_model(facts: _ErrorFacts) -> bool:
+    """Some gateways answer 400 for a model that they do not know."""
+    words = facts.message.lower()
+    unknown = any(sign in words for sign in ("does not exist", "not found", "unknown model", "invalid model"))
+    return facts.code == "model_not_found" or ("model" in words and unknown)

@@ -1,0 +1,87 @@
+"""`vqa-async status`: how an output stands, from its files alone."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from vqa_async.api import run_sync
+from vqa_async.config import Columns
+from vqa_async.errors import InputError
+from vqa_async.journal import JournalPaths, Survey, survey
+from vqa_async.sources import open_source
+
+
+def show_status(output: Path, *, json: bool) -> int:
+    """Print how ``output`` stands."""
+    found = survey(JournalPaths.of(output))
+    left = run_sync(lambda: _left(found))
+    facts = _facts(found, left)
+    if json:
+        print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+    else:
+        print("\n".join(_lines(found, left)))
+    return 0
+
+
+async def _left(found: Survey) -> int | None:
+    """Records of the input that have neither answer nor failure; None where the input cannot be read."""
+    path = found.run.get("input", "-")
+    if path == "-":
+        return None
+    settings = found.run.get("settings", {})
+    columns = Columns(**{f.name: settings[f.name] for f in fields(Columns) if f.name in settings})
+    left = 0
+    try:
+        async with open_source(path, columns, prompt=settings.get("prompt", "")) as source:
+            async for item in source:
+                left += found.replayed.state.get(item.id) is None
+    except InputError:
+        return None
+    return left
+
+
+def _state(found: Survey) -> str:
+    if found.is_running:
+        return f"running (process {found.run.get('pid', 'unknown')})"
+    state = str(found.run.get("state", "unknown"))
+    return "killed: run the same command again to go on" if state == "running" else state
+
+
+def _lines(found: Survey, left: int | None) -> list[str]:
+    kinds = ", ".join(f"{count:,} {code}" for code, count in found.failures_by_type.most_common())
+    reason = found.run.get("reason")
+    lines = [
+        f"State      {_state(found)}",
+        f"Done       {found.replayed.succeeded:,}",
+        f"Failed     {found.failed:,}{f' ({kinds})' if kinds else ''}",
+        f"Left       {'unknown: the input cannot be read from here' if left is None else f'{left:,}'}",
+        f"Tokens     {found.prompt_tokens:,} in, {found.completion_tokens:,} out",
+    ]
+    if found.failed:
+        lines.append(f"Next run   tries {found.retryable:,} of the failed again; --retry-failed tries all")
+    if reason:
+        lines.append(f"Stopped    {reason}")
+    if found.unreadable:
+        lines.append(f"Damage     {found.unreadable:,} lines are not as they were written")
+    return lines
+
+
+def _facts(found: Survey, left: int | None) -> dict[str, Any]:
+    return {
+        "state": _state(found).split(" ")[0].rstrip(":"),
+        "reason": found.run.get("reason") or None,
+        "done": found.replayed.succeeded,
+        "failed": found.failed,
+        "failures_by_type": dict(found.failures_by_type),
+        "retryable": found.retryable,
+        "left": left,
+        "prompt_tokens": found.prompt_tokens,
+        "completion_tokens": found.completion_tokens,
+        "unreadable_lines": found.unreadable,
+        "settings": found.run.get("settings", {}),
+        "input": found.run.get("input"),
+    }

@@ -1,0 +1,102 @@
+"""What is said at the end of a run, for people and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vqa_async.engine import RunSummary
+from vqa_async.errors import VQAError
+from vqa_async.events import RunStatistics
+
+EXIT_OK = 0
+EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
+EXIT_STOPPED = 3
+
+
+def exit_code(summary: RunSummary) -> int:
+    """0 all answered, 1 some failed, 3 stopped early."""
+    if summary.state != "finished":
+        return EXIT_STOPPED
+    return EXIT_OK if summary.ok else EXIT_SOME_FAILED
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def ending(summary: RunSummary) -> list[str]:
+    """The lines that close a run."""
+    s = summary.statistics
+    earlier = f", {s.skipped - s.skipped_failed:,} answered before" if s.skipped > s.skipped_failed else ""
+    lines = [
+        f"{_headline(summary)}: {s.succeeded:,} answered{earlier}, {_failed(s)} in {duration(s.elapsed_s)}."
+    ]
+    if s.prompt_tokens or s.completion_tokens:
+        lines.append(f"Tokens: {s.prompt_tokens:,} in, {s.completion_tokens:,} out.")
+    if s.failed or s.skipped_failed:
+        lines.append(f"Failures are in {summary.paths.failures}; {_failure_advice(summary)}")
+    if summary.state != "finished":
+        lines.append(
+            f"{summary.reason.rstrip('.')}. What is finished is in {summary.paths.successes}; "
+            "run the same command again to go on."
+        )
+    return lines
+
+
+def _headline(summary: RunSummary) -> str:
+    return {"finished": "Done", "stopped": "Stopped early", "interrupted": "Interrupted"}[summary.state]
+
+
+def _failed(s: RunStatistics) -> str:
+    kinds = ", ".join(f"{count:,} {code}" for code, count in sorted(s.failures_by_type.items()))
+    before = f", {s.skipped_failed:,} failed before" if s.skipped_failed else ""
+    return f"{s.failed:,} failed" + (f" ({kinds})" if kinds else "") + before
+
+
+def _failure_advice(summary: RunSummary) -> str:
+    return (
+        "the same command tries those again that may work, --retry-failed all of them."
+        if summary.state == "finished"
+        else "the next run tries those again that may work."
+    )
+
+
+def as_json(summary: RunSummary, code: int) -> dict[str, Any]:
+    """The summary of a run for programs."""
+    s = summary.statistics
+    return {
+        "state": summary.state,
+        "exit_code": code,
+        "reason": summary.reason or None,
+        "error": error_json(summary.error),
+        "succeeded": s.succeeded,
+        "failed": s.failed,
+        "failures_by_type": s.failures_by_type,
+        "skipped": s.skipped,
+        "skipped_failed": s.skipped_failed,
+        "retries": s.retries,
+        "prompt_tokens": s.prompt_tokens,
+        "completion_tokens": s.completion_tokens,
+        "elapsed_s": round(s.elapsed_s, 3),
+        "output": str(summary.paths.successes),
+        "failures": str(summary.paths.failures),
+        "run": str(summary.paths.run),
+    }
+
+
+def error_json(error: VQAError | None) -> dict[str, Any] | None:
+    """An error for programs."""
+    return (
+        None
+        if error is None
+        else {"type": type(error).__name__, "code": error.code, "message": error.message}
+    )

@@ -1,0 +1,259 @@
+"""Several base URLs as one: which endpoint takes the next request, and when.
+
+The pool hands out permits. A permit means "on the wire": it is taken when everything is ready to be sent
+and given back as soon as the reply is in (and saved, where it is to be saved). Waiting is first come, first
+served and never polls: whoever waits is woken by a permit that is given back, or by a timer set for the
+moment at which a pause ends or a probe is due.
+
+Choice: the endpoint with the smallest share of its width in use, not the one that just failed this record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+from vqa_async.chat import Body
+from vqa_async.config import Limits, Timeouts
+from vqa_async.errors import RateLimited, RequestError, ResponseError, ServerError, TransportError
+from vqa_async.limits import Breaker, Gate
+from vqa_async.transport import Request
+
+CHECK_START_AFTER = 3
+"""Failures in a row after which an endpoint that never answered is taken for wrong rather than unlucky."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointStatistics:
+    """One endpoint, as it stands.
+
+    ``waits_until`` is the loop time before which nothing starts there (0: now), ``reason`` says why.
+    """
+
+    url: str
+    in_flight: int
+    width: int
+    waits_until: float
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class EndpointState:
+    """One endpoint: address, headers, and how it fares. ``eq=False``: there is one of each."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    gate: Gate
+    breaker: Breaker
+    proven: bool = False
+    """Whether it ever gave a completion."""
+
+    def request(self, body: Body, timeouts: Timeouts, limits: Limits) -> Request:
+        """The HTTP request that carries ``body`` to this endpoint."""
+        return Request(
+            url=f"{self.url}/chat/completions",
+            headers=self.headers,
+            body=body.pieces,
+            size=body.size,
+            timeout_s=timeouts.timeout,
+            connect_timeout_s=timeouts.connect_timeout,
+            max_response_bytes=limits.max_response_bytes,
+        )
+
+    def admits(self, now: float) -> bool:
+        """Whether a request may start here at ``now``."""
+        return self.gate.admits(now) and self.breaker.admits(now, self.gate.in_flight)
+
+    def waits_until(self) -> float:
+        """The loop time before which nothing starts here."""
+        return max(self.gate.resume_at, self.breaker.open_until if self.breaker.is_open else 0.0)
+
+    def statistics(self, now: float) -> EndpointStatistics:
+        """A snapshot."""
+        until = self.waits_until()
+        reason = "" if until <= now else "endpoint down" if self.breaker.is_open else "rate limit"
+        return EndpointStatistics(self.url, self.gate.in_flight, int(self.gate.width), until, reason)
+
+
+class EndpointPool:
+    """Permits for a set of endpoints, with one bound over all of them.
+
+    Args:
+        urls: base URLs.
+        headers: headers of every request, the key among them.
+        limits: ``max_workers`` over all endpoints, ``max_outage``.
+        clock: seconds, monotonic; the event loop's own by default.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        headers: Mapping[str, str],
+        limits: Limits,
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._endpoints = [
+            EndpointState(url, headers, Gate(limits.max_workers), Breaker()) for url in dict.fromkeys(urls)
+        ]
+        self._limits = limits
+        self._clock = clock
+        self._in_flight = 0
+        self._waiters: deque[asyncio.Future[EndpointState]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<EndpointPool {self._in_flight} in flight, {len(self._waiters)} waiting>"
+
+    @property
+    def in_flight(self) -> int:
+        """Permits handed out."""
+        return self._in_flight
+
+    def statistics(self) -> tuple[EndpointStatistics, ...]:
+        """A snapshot of each endpoint."""
+        now = self._now()
+        return tuple(endpoint.statistics(now) for endpoint in self._endpoints)
+
+    def permit(self, *, avoid: EndpointState | None = None) -> AbstractAsyncContextManager[EndpointState]:
+        """A permit to have one request on the wire, as ``async with``; gives the endpoint to send it to.
+
+        ``avoid`` is the endpoint that just failed the record: another one is taken if there is a choice.
+        """
+        return _Permit(self, avoid)
+
+    # --- what came back ---------------------------------------------------------------------------------
+
+    def succeeded(self, endpoint: EndpointState) -> None:
+        """``endpoint`` gave a completion."""
+        endpoint.proven = True
+        endpoint.gate.succeeded()
+        endpoint.breaker.succeeded()
+
+    def failed(self, endpoint: EndpointState, error: RequestError) -> None:
+        """``endpoint`` failed a request: pause it, count it, and mark ``error`` where it ends the run."""
+        now = self._now()
+        if isinstance(error, RateLimited):
+            self._rate_limited(endpoint, error, now)
+        elif isinstance(error, TransportError | ServerError):
+            endpoint.breaker.failed(now)
+            self._judge_outage(endpoint, error, now)
+        elif isinstance(error, ResponseError) and error.code == "html_response":
+            endpoint.breaker.failed(now)
+            error.stops_run = self._never_answered()
+        else:
+            endpoint.breaker.succeeded()  # it answers, even if not as hoped
+
+    def _rate_limited(self, endpoint: EndpointState, error: RateLimited, now: float) -> None:
+        endpoint.breaker.succeeded()
+        wait_s = error.retry_after_s
+        if wait_s is not None and wait_s > self._limits.max_outage:
+            error.stops_run = True
+            error.message += f" It asks to wait {wait_s:,.0f} s: run the same command again after that."
+            return
+        endpoint.gate.rate_limited(now, wait_s)
+
+    def _judge_outage(self, endpoint: EndpointState, error: RequestError, now: float) -> None:
+        if isinstance(error, TransportError) and error.code in ("connect", "dns") and self._never_answered():
+            error.stops_run = True
+            return
+        downs = [e.breaker.down_since for e in self._endpoints]
+        if all(down is not None and now - down >= self._limits.max_outage for down in downs):
+            error.stops_run = True
+            error.message += (
+                f" No endpoint has answered for {self._limits.max_outage:,.0f} s: "
+                "run the same command again when one does."
+            )
+
+    def _never_answered(self) -> bool:
+        """Whether nothing has answered since the start, and not by bad luck."""
+        return not any(e.proven for e in self._endpoints) and all(
+            e.breaker.failures >= CHECK_START_AFTER for e in self._endpoints
+        )
+
+    # --- permits ----------------------------------------------------------------------------------------
+
+    async def _acquire(self, avoid: EndpointState | None) -> EndpointState:
+        if not self._waiters and (endpoint := self._choose(avoid)) is not None:
+            return self._enter(endpoint)
+        waiter: asyncio.Future[EndpointState] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._wake()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():  # it was handed over and cancelled in one go
+                self._release(waiter.result())
+            raise
+
+    def _enter(self, endpoint: EndpointState) -> EndpointState:
+        self._in_flight += 1
+        endpoint.gate.in_flight += 1
+        return endpoint
+
+    def _release(self, endpoint: EndpointState) -> None:
+        self._in_flight -= 1
+        endpoint.gate.in_flight -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        """Hand out what is free to those who wait, in their order."""
+        while self._waiters:
+            if self._waiters[0].done():  # cancelled while it waited
+                self._waiters.popleft()
+                continue
+            endpoint = self._choose(None)
+            if endpoint is None:
+                self._set_timer()
+                return
+            self._waiters.popleft().set_result(self._enter(endpoint))
+
+    def _choose(self, avoid: EndpointState | None) -> EndpointState | None:
+        if self._in_flight >= self._limits.max_workers:
+            return None
+        now = self._now()
+        free = [endpoint for endpoint in self._endpoints if endpoint.admits(now)]
+        if len(free) <= 1:
+            return free[0] if free else None
+        return min(free, key=lambda e: (e is avoid, e.gate.in_flight / e.gate.width))
+
+    def _set_timer(self) -> None:
+        """Wake up at the next moment that changes something by itself: the end of a pause."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = self._now()
+        ends = [until for e in self._endpoints if (until := e.waits_until()) > now]
+        if ends:
+            self._timer = asyncio.get_running_loop().call_later(min(ends) - now, self._wake)
+
+    def _now(self) -> float:
+        return self._clock() if self._clock else asyncio.get_running_loop().time()
+
+    def close(self) -> None:
+        """Drop the timer, so that nothing of the pool outlives its owner."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Permit:
+    """One permit, as an async context manager."""
+
+    __slots__ = ("_avoid", "_endpoint", "_pool")
+
+    def __init__(self, pool: EndpointPool, avoid: EndpointState | None) -> None:
+        self._pool = pool
+        self._avoid = avoid
+        self._endpoint: EndpointState | None = None
+
+    async def __aenter__(self) -> EndpointState:
+        self._endpoint = await self._pool._acquire(self._avoid)
+        return self._endpoint
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._endpoint is not None
+        self._pool._release(self._endpoint)

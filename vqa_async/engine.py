@@ -1,0 +1,446 @@
+"""One run: producer -> bounded queue -> worker pool -> results kept; drain, cancel, stop rules.
+
+    source --producer--> queue --workers--> client.complete --save--> journal (or the caller of `stream`)
+
+There are somewhat more workers than permits, so that images are prepared and retries waited for without
+leaving a permit unused; the permits (endpoints.py) are what bounds requests. Everything is bounded, so
+memory does not depend on the number of records. One TaskGroup owns every task.
+
+A run ends in one of these ways: the input is used up; it is stopped (signal, wrong key, outage), and then
+nothing new is sent, what is on the wire gets ``drain_timeout`` to finish, all else stays open for the next
+run; or the files cannot be written, and then it ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from vqa_async.client import VLMClient
+from vqa_async.config import Config
+from vqa_async.endpoints import EndpointPool
+from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
+from vqa_async.events import (
+    AttemptFailed,
+    Event,
+    Notice,
+    Observer,
+    RecordFinished,
+    RunStarted,
+    RunStatistics,
+    RunStopping,
+    Tally,
+)
+from vqa_async.journal import Journal, JournalPaths
+from vqa_async.journal.replay import FAILED
+from vqa_async.models import Failure, Record, Result
+from vqa_async.sources import InputFormat, Source, open_source, rows_source
+
+log = logging.getLogger("vqa_async")
+
+Rows: TypeAlias = Iterable[Record | Mapping[str, Any]] | AsyncIterable[Record | Mapping[str, Any]]
+"""What ``stream`` takes: rows as in an input file, or Records, from any iterable or async iterable."""
+
+_END = None
+"""Put into the queue by the producer: there are no more records."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How a run ended.
+
+    Attributes:
+        state: ``finished``, ``stopped`` (run the same command again to resume) or ``interrupted``.
+        reason: why it ended early, "" where it did not.
+        error: the error that ended it, if one did.
+        statistics: the counters at the end.
+        paths: the files of the output.
+    """
+
+    state: str
+    reason: str
+    error: VQAError | None
+    statistics: RunStatistics
+    paths: JournalPaths
+
+    @property
+    def ok(self) -> bool:
+        """Whether every record of the input has an answer."""
+        s = self.statistics
+        return self.state == "finished" and s.failed == 0 and s.skipped_failed == 0
+
+
+class _Run:
+    """The tasks of one run over one source."""
+
+    def __init__(
+        self,
+        client: VLMClient,
+        config: Config,
+        source: Source,
+        *,
+        deliver: Callable[[Result], Awaitable[None]],
+        save_on_wire: bool,
+        finished: Callable[[str], bytes | None],
+        notify: Callable[[Event], None],
+        limit: int | None = None,
+    ) -> None:
+        self._client = client
+        self._config = config
+        self._limit = limit
+        self._read = 0
+        self.input_read = False
+        self._keeping: set[asyncio.Task[None] | None] = set()
+        self._deliver = deliver
+        self._save_on_wire = save_on_wire
+        self._finished = finished
+        self._notify = notify
+        self._queue: asyncio.Queue[Record | Failure | None] = asyncio.Queue(config.limits.max_workers)
+        self._workers: list[asyncio.Task[None]] = []
+        self._producer: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self.source = source
+        self.started = asyncio.get_running_loop().time()
+        self.tally = Tally()
+        self.stopping: VQAError | str | None = None
+        self.input_error: BaseException | None = None
+
+    async def execute(self) -> None:
+        """Work through the source until its end or until ``stop``.
+
+        Raises:
+            JournalError: results cannot be kept; nothing more was sent.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._producer = group.create_task(self._produce(), name="vqa-producer")
+                self._workers = [
+                    group.create_task(self._work(), name=f"vqa-worker-{n}")
+                    for n in range(self._worker_count())
+                ]
+        except* JournalError as errors:
+            first = errors.exceptions[0]
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            raise first from None
+        finally:
+            if self._deadline is not None:
+                self._deadline.cancel()
+
+    def _worker_count(self) -> int:
+        # Beyond the permits: a quarter for images being prepared and retries being waited for.
+        width = self._config.limits.max_workers
+        return width + max(4, width // 4)
+
+    def expected(self) -> int:
+        """Records that the input holds, as far as can be told from the share of it that was read; else 0."""
+        fraction = 1.0 if self.input_read else self.source.fraction()
+        estimate = round(self._read / fraction) if fraction else 0
+        return min(estimate, self._limit or estimate)
+
+    def stop(self, reason: VQAError | str) -> None:
+        """Send nothing new; let what is on the wire finish within ``drain_timeout``; leave the rest open."""
+        if self.stopping is not None or self._producer is None:
+            return
+        self.stopping = reason
+        self._producer.cancel()
+        on_wire = [task for task in self._workers if self._client.is_on_wire(task)]
+        for task in self._workers:
+            if task not in on_wire and task not in self._keeping:
+                task.cancel()
+        self._notify(RunStopping(str(reason), len(on_wire)))
+        self._deadline = asyncio.get_running_loop().call_later(
+            self._config.timeouts.drain_timeout, self.abort
+        )
+
+    def abort(self) -> None:
+        """End what is still on the wire."""
+        for task in self._workers:
+            task.cancel()
+
+    async def _produce(self) -> None:
+        try:
+            async for item in self.source:
+                if state := self._finished(item.id):
+                    self.tally.skipped += 1
+                    self.tally.skipped_failed += state == FAILED
+                else:
+                    await self._queue.put(item)
+                self._read += 1
+                if self._read == self._limit:
+                    break
+            self.input_read = True
+        except Exception as error:
+            # The caller's iterable may raise anything: what came before it is still answered and kept,
+            # then the error goes to the caller.
+            self.input_error = error
+        await self._queue.put(_END)
+
+    async def _work(self) -> None:
+        while self.stopping is None:
+            item = await self._queue.get()
+            if item is _END:
+                self._queue.put_nowait(_END)  # for the next worker; there is room: nobody else puts now
+                return
+            await self._settle(item)
+
+    async def _settle(self, item: Record | Failure) -> None:
+        if isinstance(item, Failure):
+            await self._keep(item)
+            return
+        result = await self._client.complete(
+            item,
+            save=self._keep if self._save_on_wire else None,
+            may_retry=lambda: self.stopping is None,
+            notify=self._on_attempt,
+        )
+        if isinstance(result, Failure) and result.error.stops_run:
+            self.stop(result.error)
+        elif not self._save_on_wire:
+            await self._keep(result)
+
+    async def _keep(self, result: Result) -> None:
+        task = asyncio.current_task()
+        self._keeping.add(task)
+        try:
+            await self._deliver(result)
+        finally:
+            self._keeping.discard(task)
+        self.tally.count(result)
+        self._notify(RecordFinished(result))
+
+    def _on_attempt(self, event: Event) -> None:
+        self.tally.retries += isinstance(event, AttemptFailed)
+        self._notify(event)
+
+
+class Engine:
+    """An open client with everything it needs; made by ``open_engine``. Any number of calls at once."""
+
+    def __init__(
+        self, config: Config, client: VLMClient, pool: EndpointPool, observer: Observer | None = None
+    ) -> None:
+        self.config = config
+        self._client = client
+        self._pool = pool
+        self._observer = observer
+        self._started = asyncio.get_running_loop().time()
+        self._ended = Tally()  # single records, and runs that are over
+        self._runs: set[_Run] = set()
+        self._streams: set[asyncio.Task[None]] = set()
+
+    async def generate(self, record: Record | Mapping[str, Any]) -> Result:
+        """Answer one record.
+
+        Args:
+            record: a row as in an input file, such as ``{"image": "a.png", "conversation": [...]}``,
+                or a Record.
+
+        Returns:
+            Success or Failure; never raises for the record's sake.
+
+        Example:
+            >>> result = await engine.generate({"image": "cat.jpg", "conversation": "What is this?"})
+            >>> print(result.text if result.ok else result.error)
+        """
+        async with self._rows([record]) as source:
+            item = await anext(aiter(source))
+        result = item if isinstance(item, Failure) else await self._client.complete(item, notify=self._notify)
+        self._ended.count(result)
+        self._notify(RecordFinished(result))
+        return result
+
+    async def stream(self, records: Rows) -> AsyncGenerator[Result, None]:
+        """Answer many records, in completion order, with bounded memory.
+
+        Args:
+            records: any iterable or async iterable of rows or Records, finite or not.
+
+        Yields:
+            Success or Failure for each record.
+
+        Raises:
+            VQAError: the run cannot go on (wrong key, unknown model, outage); what was answered came first.
+            Exception: whatever ``records`` raised, after the results of what came before.
+        """
+        results: asyncio.Queue[Result | None] = asyncio.Queue(self.config.limits.max_workers)
+        async with self._rows(records) as source, self._task_of(source, results) as (run, task):
+            # When the task ends while the queue is full, no end mark fits in: hence the second condition.
+            while not (task.done() and results.empty()) and (result := await results.get()) is not _END:
+                yield result
+            task.result()
+            if isinstance(run.stopping, VQAError):
+                raise run.stopping
+            if run.input_error is not None:
+                raise run.input_error
+
+    @asynccontextmanager
+    async def _task_of(
+        self, source: Source, results: asyncio.Queue[Result | None]
+    ) -> AsyncIterator[tuple[_Run, asyncio.Task[None]]]:
+        """A task that runs ``source`` into ``results``; ended with the block, however that is left."""
+        with self._run(source, deliver=results.put, save_on_wire=False, finished=_never) as run:
+            task = asyncio.create_task(run.execute(), name="vqa-stream")
+            task.add_done_callback(lambda _: None if results.full() else results.put_nowait(_END))
+            self._streams.add(task)
+            try:
+                yield run, task
+            finally:
+                self._streams.discard(task)
+                await _end(task)
+
+    async def run(
+        self, input: str, output: str, *, limit: int | None = None, format: InputFormat = "auto"
+    ) -> RunSummary:
+        """Answer every record of a file. Journalled: the same call again goes on where this one stopped.
+
+        Args:
+            input: JSON array, JSONL file, folder of images, or "-" for standard input.
+            output: path of OUT.jsonl; failures, settings and lock stand beside it.
+            limit: only the first so many records of the input.
+            format: ``auto``, ``json``, ``jsonl`` or ``folder``.
+
+        Raises:
+            ConfigError: nothing was sent. InputError, a kind of it, also comes when the input breaks off in
+                the middle; what stands before is answered and kept first.
+            JournalError: the output is locked, damaged or made with other settings; nothing was sent.
+        """
+        _require_distinct(input, output)
+        if limit is not None and limit < 1:
+            raise ConfigError("limit must be at least 1.")
+        source = open_source(input, self.config.columns, prompt=self.config.sampling.prompt, format=format)
+        async with source, Journal(output, self.config, source=source.name) as journal:
+            return await self._journalled(source, journal, limit)
+
+    async def _journalled(self, source: Source, journal: Journal, limit: int | None) -> RunSummary:
+        self._notify(RunStarted(str(journal.paths.successes), journal.finished_before))
+        for notice in journal.notices:
+            self._notify(Notice(notice))
+        broken: JournalError | None = None
+        with self._run(
+            source, deliver=journal.append, save_on_wire=True, finished=journal.state, limit=limit
+        ) as run:
+            try:
+                await run.execute()
+            except JournalError as error:
+                broken = error
+            summary = self._summary(run, journal, broken)
+        await _close(journal, summary)
+        if run.input_error is not None:
+            raise run.input_error
+        return summary
+
+    def _summary(self, run: _Run, journal: Journal, broken: JournalError | None) -> RunSummary:
+        cause = broken or run.stopping or run.input_error
+        stopped = isinstance(cause, BaseException)
+        return RunSummary(
+            state="finished" if cause is None else "stopped" if stopped else "interrupted",
+            reason="" if cause is None else str(cause),
+            error=cause if isinstance(cause, VQAError) else None,
+            statistics=self._snapshot(run.tally, run),
+            paths=journal.paths,
+        )
+
+    def statistics(self) -> RunStatistics:
+        """Counters since the engine was opened, over all calls and runs."""
+        total = Tally()
+        for tally in (self._ended, *(run.tally for run in self._runs)):
+            total.add(tally)
+        return self._snapshot(total, next(iter(self._runs), None))
+
+    def _snapshot(self, tally: Tally, run: _Run | None) -> RunStatistics:
+        started = run.started if run else self._started
+        return tally.snapshot(
+            in_flight=self._pool.in_flight,
+            elapsed_s=asyncio.get_running_loop().time() - started,
+            expected=run.expected() if run else 0,
+            expected_is_exact=run.input_read if run else False,
+            endpoints=self._pool.statistics(),
+        )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run or stream is going on."""
+        return bool(self._runs)
+
+    def stop(self, reason: str = "stopped") -> None:
+        """Drain all runs: nothing new is sent, what is in flight is finished and kept."""
+        for run in tuple(self._runs):
+            run.stop(reason)
+
+    def abort(self) -> None:
+        """End all runs now, requests in flight included. What is finished is kept."""
+        for run in tuple(self._runs):
+            run.stop("aborted")
+            run.abort()
+
+    async def aclose(self) -> None:
+        """End whatever still runs; part of leaving ``open_engine``."""
+        for task in tuple(self._streams):
+            await _end(task)
+        self._pool.close()
+
+    def _rows(self, records: Rows) -> Source:
+        return rows_source(records, self.config.columns, prompt=self.config.sampling.prompt)
+
+    @contextmanager
+    def _run(self, source: Source, **how: Any) -> Iterator[_Run]:
+        run = _Run(self._client, self.config, source, notify=self._notify, **how)
+        self._runs.add(run)
+        try:
+            yield run
+        finally:
+            self._runs.discard(run)
+            self._ended.add(run.tally)
+
+    def _notify(self, event: Event) -> None:
+        if self._observer is None:
+            return
+        try:
+            self._observer.on_event(event)
+        except Exception:
+            # Whatever a watcher does wrong, the run it watches is worth more.
+            log.exception("an observer failed on %s", type(event).__name__)
+
+
+def _never(_: str) -> None:
+    """No record is finished before a stream begins."""
+
+
+def _require_distinct(input: str, output: str) -> None:
+    if input != "-" and os.path.realpath(input) == os.path.realpath(output):
+        raise ConfigError(f"Input and output are the same file, {output}. Choose another -o.")
+
+
+async def _close(journal: Journal, summary: RunSummary) -> None:
+    statistics = summary.statistics
+    counts = {
+        name: getattr(statistics, name)
+        for name in ("succeeded", "failed", "skipped", "skipped_failed", "retries", "prompt_tokens")
+    } | {"completion_tokens": statistics.completion_tokens, "elapsed_s": round(statistics.elapsed_s, 3)}
+    try:
+        await journal.close(summary.state, summary.reason, counts)
+    except DiskError:
+        if summary.error is None:
+            raise
+        # The disk that ended the run also refuses the note of it; the lines are what counts.
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel ``task`` and wait until it is over; its exceptions were for whoever is gone."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

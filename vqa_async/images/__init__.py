@@ -1,0 +1,19 @@
+"""Images of records, ready to be sent: found, checked, turned, shrunk, in base64, cached.
+
+    header.py    what the bytes say of themselves: format, size, orientation, whole or cut off (pure)
+    codec.py     decode, turn, shrink, encode; the only importer of the imaging library
+    files.py     a path, data: URI or bytes -> the bytes of the file, read safely
+    prepare.py   the bytes of a file -> what goes into the request
+    budget.py    bytes in memory at once, first come, first served
+    cache.py     encoded images that may be asked for again
+    loader.py    all of it for a record, in threads
+
+Imports go upwards in this list only. Nothing here opens a connection.
+"""
+
+from __future__ import annotations
+
+from vqa_async.images.loader import ImageLoader, ImageStatistics
+from vqa_async.images.prepare import CheckedImage, PreparedImage, check_image
+
+__all__ = ["CheckedImage", "ImageLoader", "ImageStatistics", "PreparedImage", "check_image"]

@@ -1,0 +1,238 @@
+"""Images for records: read and encode in threads, share what is asked for twice, bound what is in memory.
+
+Strategy: one hop to a thread per image, in which it is read, checked, re-encoded if need be and turned
+into base64. Records that ask for the same image at the same time wait for one piece of work; later ones
+find it in the cache. A record waits once, for the bytes of all its images together, so that two records
+with half of theirs each can never wait for each other. Looking up an image that is cached costs one
+``stat`` and no hop.
+
+Downloading is not done here: it is a function given by whoever owns the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from vqa_async.config import ImageOptions
+from vqa_async.errors import ConfigError
+from vqa_async.images.budget import ByteBudget
+from vqa_async.images.cache import ImageCache
+from vqa_async.images.files import Source, check_size, locate, read
+from vqa_async.images.prepare import PreparedImage, prepare_file, prepare_url
+from vqa_async.models import ImageRef
+
+Fetch: TypeAlias = Callable[[str], Awaitable[bytes]]
+_Made: TypeAlias = tuple[PreparedImage, Hashable]
+
+_GUESSED_DOWNLOAD = 1 << 20
+"""Bytes charged for an image before it is downloaded: a common size of photos on the web."""
+
+_NO_IMAGES: AbstractAsyncContextManager[tuple[PreparedImage, ...]] = nullcontext(())
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStatistics:
+    """What a loader did and holds.
+
+    Attributes:
+        encodes: images read and encoded, or tried.
+        cache_hits: images that were there already, or being made for another record.
+        cached_bytes: bytes of encoded images kept in the cache.
+        bytes_in_use: bytes held by records being worked on.
+        waiting: records waiting for bytes.
+    """
+
+    encodes: int
+    cache_hits: int
+    cached_bytes: int
+    bytes_in_use: int
+    waiting: int
+
+
+class _Work:
+    """An image being made, and how many wait for it."""
+
+    __slots__ = ("future", "key", "waiters")
+
+    def __init__(self, key: Hashable, future: asyncio.Future[_Made]) -> None:
+        self.key = key
+        self.future = future
+        self.waiters = 0
+
+
+class ImageLoader:
+    """Prepares the images of records. Belongs to one event loop.
+
+    Args:
+        options: limits, quality, sizes of cache and budget.
+        fetch: downloads a URL, under its own limits; needed only with ``fetch_images``.
+        threads: how many images are worked on at once; default: one per processor.
+
+    Raises:
+        ConfigError: ``fetch_images`` is set and there is nothing to fetch with.
+
+    Example:
+        >>> async with ImageLoader(ImageOptions(max_side=1024)) as loader:
+        ...     async with loader.prepare(record.images, record.folder) as images:
+        ...         body = build(record, images)
+    """
+
+    def __init__(
+        self, options: ImageOptions, *, fetch: Fetch | None = None, threads: int | None = None
+    ) -> None:
+        if options.fetch_images and fetch is None:
+            raise ConfigError("fetch_images is set, but there is nothing to fetch images with.")
+        self._options = options
+        self._fetch = fetch
+        self._threads = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="vqa-images")
+        self._budget = ByteBudget(options.encoded_bytes)
+        self._cache = ImageCache(options.image_cache_bytes)
+        self._working: dict[Hashable, _Work] = {}
+        self._downloads: set[asyncio.Task[_Made]] = set()
+        self._encodes = 0
+        self._hits = 0
+
+    def __repr__(self) -> str:
+        return f"ImageLoader({len(self._working)} in work, {self._budget!r}, {self._cache!r})"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop: what has not begun is dropped, what a thread is in the middle of ends unheard."""
+        for work in list(self._working.values()):
+            work.future.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._downloads:
+            await asyncio.wait(self._downloads)
+
+    def statistics(self) -> ImageStatistics:
+        """What was done and is held, now."""
+        return ImageStatistics(
+            self._encodes, self._hits, self._cache.bytes, self._budget.in_use, self._budget.waiting
+        )
+
+    def prepare(
+        self, images: Sequence[ImageRef], folder: str
+    ) -> AbstractAsyncContextManager[tuple[PreparedImage, ...]]:
+        """The images of one record, encoded, in order; their bytes are held until the block is left.
+
+        Args:
+            images: where the record says they are.
+            folder: where relative paths are tried first; then the working directory.
+
+        Raises:
+            ImageError: on entering, one of them cannot be sent.
+        """
+        return self._prepare(images, folder) if images else _NO_IMAGES
+
+    @asynccontextmanager
+    async def _prepare(
+        self, refs: Sequence[ImageRef], folder: str
+    ) -> AsyncIterator[tuple[PreparedImage, ...]]:
+        sources = [locate(ref, folder, self._options) for ref in refs]
+        held = await self._budget.take(sum(map(self._estimate, sources)))
+        try:
+            images = await self._make_all(sources)
+            # What was shrunk leaves room for others; what grew is charged in full.
+            held = self._budget.change(held, sum(image.size for image in images))
+            yield images
+        finally:
+            self._budget.give_back(held)
+
+    def _estimate(self, source: Source) -> int:
+        """Bytes of base64 that an image will probably have."""
+        if source.kind != "url":
+            return source.size * 4 // 3
+        return _GUESSED_DOWNLOAD if self._options.fetch_images else source.size
+
+    async def _make_all(self, sources: Sequence[Source]) -> tuple[PreparedImage, ...]:
+        begun: list[PreparedImage | _Work] = []
+        try:
+            begun.extend(map(self._begin, sources))  # keeps what it has, should a later one not begin
+            return tuple([await self._finish(item) for item in begun])
+        finally:
+            for item in begun:
+                if isinstance(item, _Work):
+                    self._leave(item)
+
+    def _begin(self, source: Source) -> PreparedImage | _Work:
+        """The image if it is there, else the work on it, joined or started."""
+        if source.kind == "url" and not self._options.fetch_images:
+            return prepare_url(str(source.content))
+        if (kept := self._cache.get(source.key)) is not None:
+            self._hits += 1
+            return kept
+        work = self._working.get(source.key)
+        if work is None:
+            work = self._start(source)
+        else:
+            self._hits += 1
+        work.waiters += 1
+        return work
+
+    def _start(self, source: Source) -> _Work:
+        future: asyncio.Future[_Made]
+        if source.kind == "url":
+            future = task = asyncio.create_task(self._download(source))
+            self._downloads.add(task)
+            task.add_done_callback(self._downloads.discard)
+        else:
+            future = self._in_thread(source)
+        work = self._working[source.key] = _Work(source.key, future)
+        future.add_done_callback(lambda _: self._retire(work))
+        return work
+
+    def _in_thread(self, source: Source) -> asyncio.Future[_Made]:
+        self._encodes += 1
+        return asyncio.get_running_loop().run_in_executor(self._threads, _make, source, self._options)
+
+    async def _download(self, source: Source) -> _Made:
+        assert self._fetch is not None  # checked when the loader was made
+        data = await self._fetch(str(source.content))
+        check_size(len(data), source.name, self._options)
+        return await self._in_thread(Source(source.name, source.key, len(data), "bytes", data))
+
+    @staticmethod
+    async def _finish(item: PreparedImage | _Work) -> PreparedImage:
+        if isinstance(item, PreparedImage):
+            return item
+        # Shielded: a record that is cancelled must not take the work from the others.
+        image, _ = await asyncio.shield(item.future)
+        return image
+
+    def _leave(self, work: _Work) -> None:
+        """One waiter less; work that nobody waits for is dropped."""
+        work.waiters -= 1
+        if not work.waiters and not work.future.done():
+            work.future.cancel()
+            self._forget(work)
+
+    def _retire(self, work: _Work) -> None:
+        """Keep what was made. Errors are not kept: the file may be mended meanwhile."""
+        self._forget(work)
+        if not work.future.cancelled() and work.future.exception() is None:
+            image, key = work.future.result()
+            self._cache.keep(key, image)
+
+    def _forget(self, work: _Work) -> None:
+        if self._working.get(work.key) is work:
+            del self._working[work.key]
+
+
+def _make(source: Source, options: ImageOptions) -> _Made:
+    """All of the work on one image: runs in a thread."""
+    data, key = read(source, options)
+    return prepare_file(data, source.name, options), key

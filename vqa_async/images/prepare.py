@@ -1,0 +1,150 @@
+"""The bytes of an image file -> what goes into the request. Runs in a thread; keeps nothing.
+
+An upright JPEG, PNG, GIF or WebP within the limits is sent byte for byte and its pixels are never decoded
+(unless ``validate`` is "full"). Everything else goes through the codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+
+import orjson
+import pybase64
+
+from vqa_async.config import ImageOptions
+from vqa_async.errors import ImageError
+from vqa_async.images.codec import check_pixels, fitting_size, read_foreign_header, recode
+from vqa_async.images.files import check_size, locate, read
+from vqa_async.images.header import NATIVE, Header, read_header, sniff
+from vqa_async.models import ImageRef
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """What goes into a request for one image.
+
+    Attributes:
+        pieces: the value of ``image_url.url``, in pieces that need no escaping in JSON.
+        size: bytes of all pieces.
+        digest: SHA-256 in hex of the image file that is sent, or of a URL that is passed on.
+        width: pixels of the image that is sent; 0 where a URL is passed on.
+        height: pixels likewise.
+    """
+
+    pieces: tuple[bytes, ...]
+    size: int
+    digest: str
+    width: int
+    height: int
+
+    def __repr__(self) -> str:  # never the pieces: they would end up in logs
+        return f"PreparedImage({self.width}x{self.height}, {self.size:,} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedImage:
+    """What is known of an image without encoding it.
+
+    Attributes:
+        width: pixels as they would be sent, turned and shrunk; 0 for a URL that is passed on.
+        height: pixels likewise.
+        mime: MIME type of the content as it is stored; "" for a URL that is passed on.
+    """
+
+    width: int
+    height: int
+    mime: str
+
+
+def prepare_file(data: bytes, name: str, options: ImageOptions) -> PreparedImage:
+    """Check an image file and encode it for a request, re-encoding the image only where it must be.
+
+    Args:
+        data: the whole file.
+        name: how messages call it.
+        options: limits, quality, and how thorough the check is.
+
+    Raises:
+        ImageError: it cannot be sent.
+    """
+    with _named(name):
+        header = inspect(data, options)
+        if not _passes(data, header, options):
+            data, header = recode(data, header, options)
+        elif options.validate == "full":
+            check_pixels(data, header)
+    start = f"data:{header.mime};base64,".encode()
+    encoded = pybase64.b64encode(data)
+    size = len(start) + len(encoded)
+    return PreparedImage((start, encoded), size, sha256(data).hexdigest(), header.width, header.height)
+
+
+def prepare_url(url: str) -> PreparedImage:
+    """A URL that is handed to the endpoint as it is."""
+    piece = orjson.dumps(url)[1:-1]
+    return PreparedImage((piece,), len(piece), sha256(url.encode()).hexdigest(), 0, 0)
+
+
+def inspect(data: bytes, options: ImageOptions) -> Header:
+    """Read the header and check the structure, without decoding.
+
+    Args:
+        data: the whole file.
+        options: ``max_decode_pixels`` is applied.
+
+    Raises:
+        ImageError: it is not an image, cut off, of a kind that is not taken, or has too many pixels.
+    """
+    format = sniff(data)
+    header = read_header(data, format) if format in NATIVE else read_foreign_header(data, format)
+    if header.width * header.height > options.max_decode_pixels:
+        raise ImageError(
+            f"has {header.width:,} x {header.height:,} pixels, over max_decode_pixels "
+            f"({options.max_decode_pixels:,}): shrink it or raise the limit.",
+            code="image_too_large",
+        )
+    return header
+
+
+def check_image(ref: ImageRef, folder: str, options: ImageOptions) -> CheckedImage:
+    """Find, read and check an image as a run would, without encoding it. Blocks; opens no connection.
+
+    Args:
+        ref: where the record says it is.
+        folder: where a relative path is tried first.
+        options: as for a run. With ``validate="full"`` it is decoded.
+
+    Raises:
+        ImageError: it cannot be sent.
+    """
+    source = locate(ref, folder, options)
+    if source.kind == "url":
+        return CheckedImage(0, 0, "")
+    data, _ = read(source, options)
+    check_size(len(data), source.name, options)
+    with _named(source.name):
+        header = inspect(data, options)
+        if options.validate == "full":
+            check_pixels(data, header)
+    width, height = fitting_size(header, options)
+    width, height = (height, width) if header.sideways else (width, height)
+    return CheckedImage(width, height, header.mime)
+
+
+def _passes(data: bytes, header: Header, options: ImageOptions) -> bool:
+    """Whether the file goes out byte for byte."""
+    small = not options.max_bytes or len(data) <= options.max_bytes
+    fits = fitting_size(header, options) == (header.width, header.height)
+    return header.sendable and header.orientation == 1 and small and fits
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Put the image's name in front of errors from rooms that do not know it."""
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"Image {name} {error.message}", code=error.code) from None

@@ -1,0 +1,98 @@
+"""OUT.run.json: the settings that an output was made with, and how its last run stands. Replaced atomically.
+
+Never holds a key or a header.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from vqa_async.errors import JournalDamaged, SettingsChanged
+from vqa_async.journal.replay import sync_folder
+
+SCHEMA_VERSION = 1
+
+
+def fingerprint(settings: dict[str, Any]) -> str:
+    """128-bit hex digest of the settings that change answers."""
+    return blake2b(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """The run file's content, None where there is none.
+
+    Raises:
+        JournalDamaged: it is not JSON.
+    """
+    try:
+        content = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except orjson.JSONDecodeError:
+        content = None
+    if not isinstance(content, dict):
+        raise JournalDamaged(
+            f"{path} is not the run file that vqa-async wrote. Put it back, or delete it to go on without "
+            "the check that the settings are still the same."
+        )
+    return content
+
+
+def store(path: Path, content: dict[str, Any]) -> None:
+    """Replace the run file: the old one or the new one is there, never a half."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with fresh.open("xb") as file:
+            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def begin(settings: dict[str, Any], source: str) -> dict[str, Any]:
+    """The content at the start of a run."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "fingerprint": fingerprint(settings),
+        "settings": settings,
+        "input": source,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "started_at": round(time.time(), 3),
+        "state": "running",
+    }
+
+
+def require_same(before: dict[str, Any], settings: dict[str, Any], path: Path) -> None:
+    """Refuse to add answers to an output that was made with other settings.
+
+    Raises:
+        SettingsChanged: names each difference.
+    """
+    if before.get("fingerprint") == fingerprint(settings):
+        return
+    old = before.get("settings", {})
+    changed = [
+        f"{name} was {_shown(old.get(name))} and is now {_shown(settings.get(name))}"
+        for name in sorted({*old, *settings})
+        if old.get(name) != settings.get(name)
+    ]
+    raise SettingsChanged(
+        f"{path} says that this output was made with other settings: {'; '.join(changed) or 'unknown'}. "
+        "Use the same settings, or another output, or add --allow-changed-settings to mix them."
+    )
+
+
+def _shown(value: object) -> str:
+    text = "not set" if value is None or value == "" else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,202 @@
+"""Group commit: whatever has accumulated while the last block was written goes out as the next one.
+
+One task owns both files. A caller hands in a line and waits until the block that holds it is written (and
+synced, with ``fsync=always``), so what is acknowledged is in the file. Blocking calls run in a thread of
+their own; a slow disk slows those who wait for it, not the event loop.
+
+If writing fails, the files are cut back to the last whole line, and every later call fails at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+from vqa_async.errors import DiskError
+
+FsyncMode = Literal["always", "interval", "never"]
+
+
+class AppendFile:
+    """A file that is only appended to, by whole blocks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        flags = (
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        )
+        self.fd = os.open(path, flags, 0o666)
+        self._size = os.fstat(self.fd).st_size
+        self._dirty = False
+
+    def append(self, block: bytes) -> None:
+        """Write all of ``block``, or nothing of it.
+
+        Raises:
+            OSError: the disk is full or failing; the file is as it was before.
+        """
+        try:
+            self._write_all(block)
+        except OSError:
+            os.ftruncate(self.fd, self._size)
+            raise
+        self._size += len(block)
+        self._dirty = True
+
+    def _write_all(self, block: bytes) -> None:
+        view = memoryview(block)
+        while view:  # a nearly full disk takes a part and says so
+            view = view[os.write(self.fd, view) :]
+
+    def sync(self) -> None:
+        """Force what was written to the disk. Checks that the file is still the one at its path.
+
+        Raises:
+            OSError: it is not, or the disk fails. Not to be retried: after a failed fsync the system may have
+                dropped the data and forgotten about it.
+        """
+        if self._dirty:
+            self._dirty = False
+            os.fsync(self.fd)
+            if os.fstat(self.fd).st_nlink == 0 or os.stat(self.path).st_ino != os.fstat(self.fd).st_ino:
+                raise FileNotFoundError(errno.ENOENT, "it was removed or replaced while the run was writing")
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
+
+
+class _Block:
+    """Lines that are written together, and the news of it."""
+
+    __slots__ = ("done", "error", "lines")
+
+    def __init__(self, files: int) -> None:
+        self.lines: list[list[bytes]] = [[] for _ in range(files)]
+        self.done = asyncio.Event()
+        self.error: DiskError | None = None
+
+
+class Writer:
+    """Appends lines to a few files, many at a time. Use as ``async with``.
+
+    Args:
+        files: the files, addressed by their position; closed at the end.
+        fsync: when to force data to the disk.
+        fsync_interval_s: seconds between syncs with ``interval``.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        files: tuple[AppendFile, ...],
+        *,
+        fsync: FsyncMode,
+        fsync_interval_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._files = files
+        self._fsync = fsync
+        self._interval_s = fsync_interval_s
+        self._clock = clock
+        self._synced_at = clock()
+        self._block = _Block(len(files))
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._error: DiskError | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="vqa-journal")
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Writer:
+        self._task = asyncio.create_task(self._run(), name="vqa-journal-writer")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._closing = True
+        self._wake.set()
+        assert self._task is not None
+        # Shielded: a cancelled run still writes what was handed in, and that takes milliseconds.
+        task = self._task
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await task
+            raise
+        finally:
+            self._thread.shutdown()
+            for file in self._files:
+                file.close()
+        if self._error is not None and not any(exc):
+            raise self._error
+
+    async def append(self, file: int, line: bytes) -> None:
+        """Write ``line`` to file number ``file``; returns when it is there.
+
+        Raises:
+            DiskError: it is not, and no later line will be.
+        """
+        if self._error is not None:
+            raise self._error
+        block = self._block
+        block.lines[file].append(line)
+        self._wake.set()
+        await block.done.wait()
+        if block.error is not None:
+            raise block.error
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._closing or any(self._block.lines):
+            await self._next_wake()
+            block, self._block = self._block, _Block(len(self._files))
+            block.error = self._error or await loop.run_in_executor(self._thread, self._write, block)
+            self._error = block.error
+            block.done.set()
+        if self._error is None and self._fsync != "never":
+            self._error = await loop.run_in_executor(self._thread, self._sync)
+
+    async def _next_wake(self) -> None:
+        """Until there are lines, or it is time for a sync that is due."""
+        timeout = self._interval_s if self._fsync == "interval" else None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), timeout)
+        self._wake.clear()
+
+    def _write(self, block: _Block) -> DiskError | None:
+        for file, lines in zip(self._files, block.lines, strict=True):
+            if lines:
+                try:
+                    file.append(b"".join(lines))
+                except OSError as error:
+                    return _disk_error(file, error)
+        due = self._fsync == "interval" and self._clock() - self._synced_at >= self._interval_s
+        return self._sync() if due or self._fsync == "always" else None
+
+    def _sync(self) -> DiskError | None:
+        self._synced_at = self._clock()
+        for file in self._files:
+            try:
+                file.sync()
+            except OSError as error:
+                return _disk_error(file, error)
+        return None
+
+
+def _disk_error(file: AppendFile, error: OSError) -> DiskError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return DiskError(
+            f"No space left for {file.path} ({error.strerror}). Every finished line is safe: free some space "
+            "and run the same command again.",
+            code="disk_full",
+        )
+    return DiskError(
+        f"{file.path} cannot be written: {error.strerror or error}. What was written before is kept: "
+        "mend that, then run the same command again."
+    )

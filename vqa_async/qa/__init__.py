@@ -1,0 +1,78 @@
+"""Completion text <-> question-answer pairs: reading what models write, writing the guide's text form.
+
+Models are told to write pairs and do so in many ways: labelled lines (in many languages, with or without
+Markdown around them), JSON, tables, numbered lists. Each way has its reader, which gives no pairs where the
+text is not of its kind; ``parse_pairs`` takes the first that finds any, the most specific first.
+
+    labels      the words that open a question or an answer, as data, and where they may stand
+    parts       questions and answers as found, and how they are matched into pairs
+    labelled    "- Q: ... A: ...", over lines, as a small state machine
+    structured  JSON objects and Markdown tables
+    numbered    "1. What is it?" with the answer below, without labels
+
+Completions come from outside and may be large, so all of it is linear: repetitions in patterns that touch
+each other are possessive (``*+``), and nothing is searched twice. No I/O, and no opinion on completions
+without pairs: the caller decides what those mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from vqa_async.models import QAPair
+from vqa_async.qa.labelled import read_labelled
+from vqa_async.qa.numbered import read_numbered
+from vqa_async.qa.structured import read_json, read_table
+
+__all__ = ["format_pairs", "parse_pairs"]
+
+_REASONING = re.compile(r"\s*+<(think|thinking|thought|reasoning|reflection|analysis)>", re.IGNORECASE)
+_STRAY_END = re.compile(r"^</(?:think|thinking|thought|reasoning)>", re.IGNORECASE | re.MULTILINE)
+
+
+def parse_pairs(text: str) -> tuple[QAPair, ...]:
+    """The question-answer pairs in a completion, in its order; ``()`` where none can be told.
+
+    Never raises, and takes time in proportion to ``text``. Texts keep their line breaks and every character
+    but those that mark structure: indentation common to all their lines, labels, emphasis around a label.
+
+    Example:
+        >>> parse_pairs("- Q: Is it night?\\n  A: Yes")
+        (QAPair(question='Is it night?', answer='Yes'),)
+    """
+    body = _without_reasoning(text.replace("\r\n", "\n").replace("\r", "\n"))
+    # Not splitlines: it also breaks at characters that are text here, such as U+2028.
+    lines = body.split("\n")
+    return read_json(body) or read_labelled(lines) or read_table(lines) or read_numbered(lines)
+
+
+def format_pairs(pairs: Iterable[QAPair]) -> str:
+    """``pairs`` in the guide's text form, which ``parse_pairs`` reads back.
+
+    It reads back the same pairs if no text is blank or has blanks at its ends or at the ends of its lines
+    (indentation is kept unless all lines below the first share it), and none has a carriage return, a line
+    that is itself a label such as ``Q:`` or ``Answer 2:``, or such a label after the end of a sentence.
+
+    Example:
+        >>> format_pairs([QAPair("Is it night?", "Yes")])
+        '- Q: Is it night?\\n  A: Yes'
+    """
+    return "\n\n".join(f"- Q: {_indented(pair.question)}\n  A: {_indented(pair.answer)}" for pair in pairs)
+
+
+def _indented(text: str) -> str:
+    first, *rest = text.split("\n")
+    return "\n".join([first, *(f"    {line}" if line else "" for line in rest)])
+
+
+def _without_reasoning(text: str) -> str:
+    at = 0
+    while opened := _REASONING.match(text, at):
+        closed = re.compile(f"</{opened[1]}>", re.IGNORECASE).search(text, opened.end())
+        if closed is None:
+            return ""  # cut off while still thinking: what is there is a draft
+        at = closed.end()
+    if not at and (stray := _STRAY_END.search(text)):
+        at = stray.end()  # some chat templates open the block themselves, so only its end is in the reply
+    return text[at:]

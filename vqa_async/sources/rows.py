@@ -1,0 +1,189 @@
+"""One row becomes one Record, or a Failure that says what is wrong with it and where.
+
+Pure: no file is opened, and the clock is an argument. What an image field or a conversation may look like
+stands in references.py and conversation.py; who a record is, in identity.py.
+
+The row itself passes through untouched. It is read with orjson, so integers beyond 64 bits arrive as floats:
+they could not be written in the results either.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from vqa_async.config import Columns
+from vqa_async.errors import RecordError
+from vqa_async.models import Failure, Message, Record
+from vqa_async.sources.conversation import read_conversation
+from vqa_async.sources.identity import Identities, canonical, digest_of
+from vqa_async.sources.pieces import MAX_TEXT_BYTES, Oversize
+from vqa_async.sources.references import describe, read_images
+
+_SHOWN_CHARACTERS = 200
+
+# orjson reads 1024 levels but writes 254, so a row in between could never be written to the results. Only
+# texts with this many brackets can be that deep; others are not tried.
+_SUSPECT_BRACKETS = 250
+
+
+class RowReader:
+    """Turns rows into records: conversation forms, image references, identity.
+
+    One reader serves one input, because it knows which ids were given out.
+
+    Args:
+        columns: which fields hold the images and the conversation.
+        prompt: question for rows without a conversation; "" makes such a row a Failure.
+        folder: where relative image paths are looked for first.
+        clock: gives the Unix time in seconds, for ``Failure.finished_at``.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        *,
+        prompt: str = "",
+        folder: str = "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._image_key = columns.image_key
+        self._conversation_key = columns.conversation_key
+        self._prompt = prompt
+        self._folder = folder
+        self._clock = clock
+        self._identities = Identities()
+
+    def read(self, row: object, *, index: int, where: str) -> Record | Failure:
+        """The record that ``row`` asks for.
+
+        Args:
+            row: a dict; anything else is a Failure.
+            index: position in the input, from 0.
+            where: place in the input, in words, such as ``in.jsonl line 17``.
+        """
+        if not isinstance(row, dict):
+            return self._not_an_object(row, index, where)
+        images = row.get(self._image_key)
+        conversation = row.get(self._conversation_key)
+        if conversation is None or conversation == "" or conversation == []:
+            conversation = self._prompt
+        try:
+            digest = digest_of(canonical([_listed(images), conversation]))
+        except RecordError as error:
+            return self._unwritable(row, error, index, where)
+        id, wrong = self._identify(row, digest)
+        if wrong is None:
+            try:
+                messages = self._messages(images, conversation)
+            except RecordError as error:
+                wrong = error
+            else:
+                return Record(id, index, row, messages, self._folder)
+        return self._failure(id, row, wrong, index, where)
+
+    def read_json(self, text: bytes, *, index: int, where: str) -> Record | Failure:
+        """The record in one JSON text; a Failure where it is not JSON, with the reason and the column."""
+        try:
+            row = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            return self.broken(
+                text, index=index, where=where, reason=f"not JSON: {error.msg} (column {error.pos + 1})"
+            )
+        if text.count(b"[") + text.count(b"{") > _SUSPECT_BRACKETS and not _writable([row]):
+            return self.broken(text, index=index, where=where, reason="nested too deep", code="too_deep")
+        return self.read(row, index=index, where=where)
+
+    def broken(self, raw: bytes, *, index: int, where: str, reason: str, code: str = "not_json") -> Failure:
+        """The Failure for bytes that hold no row at all; they are shown up to 200 characters."""
+        digest = digest_of(raw)
+        id = self._identities.give(f"broken-{digest.hex()}", digest)
+        return self._failure(id, {"_input": _shown(raw)}, RecordError(f"{reason}.", code=code), index, where)
+
+    def passed_over(self, text: Oversize, *, index: int, where: str, what: str) -> Failure:
+        """The Failure for a line or an item that is too long to be held."""
+        id = self._identities.give(f"broken-{text.digest.hex()}", text.digest)
+        error = RecordError(
+            f"the {what} has {len(text) >> 20} MiB; the limit is {MAX_TEXT_BYTES >> 20} MiB. "
+            "Keep images beside the input rather than in it.",
+            code=f"{what}_too_long",
+        )
+        return self._failure(id, {"_input": _shown(text.start)}, error, index, where)
+
+    def _messages(self, images: Any, conversation: Any) -> tuple[Message, ...]:
+        references = read_images(images, self._image_key)
+        if conversation == "":
+            raise RecordError(
+                f"it has no {self._conversation_key}: add one, or give all rows a question with --prompt.",
+                code="no_conversation",
+            )
+        return read_conversation(conversation, self._conversation_key, references)
+
+    def _identify(self, row: dict[str, Any], digest: bytes) -> tuple[str, RecordError | None]:
+        own = row.get("id")
+        if own is None:
+            return self._identities.give(digest.hex(), digest), None
+        name = _own_id(own)
+        if name is None:
+            error = RecordError(f"id must be text or a whole number, not {describe(own)}.", code="bad_id")
+            return self._identities.give(digest.hex(), digest), error
+        id = self._identities.claim(name, digest)
+        if id is not None:
+            return id, None
+        error = RecordError(
+            f"another row with other content has the id {name[:_SHOWN_CHARACTERS]!r} too: ids must differ.",
+            code="duplicate_id",
+        )
+        return self._identities.give(f"{name}!{digest.hex()[:16]}", digest), error
+
+    def _not_an_object(self, row: object, index: int, where: str) -> Failure:
+        error = RecordError(f"a row must be an object, not {describe(row)}.", code="not_an_object")
+        try:
+            digest = digest_of(canonical(row))
+        except RecordError as unwritable:
+            return self._unwritable(row, unwritable, index, where)
+        id = self._identities.give(f"broken-{digest.hex()}", digest)
+        return self._failure(id, {"_input": row}, error, index, where)
+
+    def _unwritable(self, row: object, error: RecordError, index: int, where: str) -> Failure:
+        # Only rows from Python code get here: no JSON text holds what JSON cannot hold.
+        try:
+            text = repr(row)
+        except RecursionError:
+            text = type(row).__name__
+        raw = text.encode("utf-8", "backslashreplace")
+        return self.broken(raw, index=index, where=where, reason=error.message.rstrip("."), code=error.code)
+
+    def _failure(self, id: str, row: dict[str, Any], error: RecordError, index: int, where: str) -> Failure:
+        located = RecordError(f"{where}: {error.message}", code=error.code)
+        record = Record(id, index, row, (), self._folder)
+        return Failure(record, located, attempts=0, finished_at=self._clock())
+
+
+def _listed(images: Any) -> Any:
+    """The image field in its one canonical form: ``"a.png"`` and ``["a.png"]`` ask the same."""
+    if images is None:
+        return []
+    return images if isinstance(images, list | tuple) else [images]
+
+
+def _own_id(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int) or not _writable(value):
+        return None
+    return str(value) or None
+
+
+def _writable(value: Any) -> bool:
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return False
+    return True
+
+
+def _shown(raw: bytes) -> str:
+    # Four bytes a character at most; what is cut in the middle of one is replaced.
+    return raw[: 4 * _SHOWN_CHARACTERS].decode("utf-8", "replace")[:_SHOWN_CHARACTERS]

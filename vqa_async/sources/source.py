@@ -1,0 +1,219 @@
+"""One way to open any input: which kind it is, and what all kinds have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeAlias
+
+from vqa_async.config import Columns
+from vqa_async.errors import InputError
+from vqa_async.models import Failure, Record
+from vqa_async.prompts import DEFAULT_PROMPT
+from vqa_async.sources.chunks import Chunks
+from vqa_async.sources.folder import read_folder
+from vqa_async.sources.formats import InputFormat, file_format
+from vqa_async.sources.json_values import JsonValues
+from vqa_async.sources.jsonl import JsonLines
+from vqa_async.sources.rows import RowReader
+
+Rows: TypeAlias = Iterable[Mapping[str, Any] | Record] | AsyncIterable[Mapping[str, Any] | Record]
+"""What Python callers may give for an input: rows or Records, from anything that can be iterated."""
+
+_Results: TypeAlias = AsyncGenerator[Record | Failure, None]
+
+# A plain iterable never suspends; a run that skips its finished rows would hold the loop until it has gone
+# through them. Every so many rows the others get their turn: about 2 ms.
+_ROWS_PER_TURN = 256
+
+
+class Source:
+    """Records of one input, in order, once: ``async with source: async for result in source: ...``.
+
+    Attributes:
+        name: the input as the user named it.
+        folder: where its relative image paths are looked for first ("" for the working directory alone).
+    """
+
+    def __init__(
+        self,
+        results: _Results,
+        *,
+        name: str,
+        folder: str,
+        fraction: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self.folder = folder
+        self._results = results
+        self._fraction = fraction
+
+    def __repr__(self) -> str:
+        fraction = self._fraction()
+        return f"<Source {self.name}{'' if fraction is None else f', {fraction:.0%} read'}>"
+
+    def fraction(self) -> float | None:
+        """Share of the input's bytes that became records so far, from 0 to 1; None where it is not known."""
+        return self._fraction()
+
+    def __aiter__(self) -> AsyncIterator[Record | Failure]:
+        # The generator itself: one call less for each of millions of records.
+        return self._results
+
+    async def aclose(self) -> None:
+        """Stop reading and close the input; harmless when repeated."""
+        await self._results.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def open_source(
+    path: str | os.PathLike[str],
+    columns: Columns | None = None,
+    *,
+    prompt: str = "",
+    format: InputFormat = "auto",
+    clock: Callable[[], float] = time.time,
+) -> Source:
+    """The records in a file, in a folder of images, or ("-") from standard input.
+
+    Args:
+        path: the input; nothing but its status is read before the first record is asked for.
+        columns: which fields hold the images and the conversation.
+        prompt: question for rows without a conversation, and for the images of a folder.
+        format: what it is, where content and suffix do not tell.
+        clock: gives the Unix time in seconds.
+
+    Raises:
+        InputError: there is no such input. Iterating raises it too: when the input cannot be read, is empty,
+            is no JSON in any form, or breaks off in the middle (then after all records before that place).
+    """
+    location = os.fspath(path)
+    columns = columns or Columns()
+    if format == "folder" or _is_folder(location):
+        rows = RowReader(columns, folder=location, clock=clock)
+        images = read_folder(location, columns, rows, prompt=prompt or DEFAULT_PROMPT)
+        return Source(images, name=location, folder=location)
+    folder = "" if location == "-" else os.path.dirname(location)
+    rows = RowReader(columns, prompt=prompt, folder=folder, clock=clock)
+    file = _File(location, rows, format)
+    return Source(file.results(), name=location, folder=folder, fraction=file.fraction)
+
+
+def rows_source(
+    rows: Rows,
+    columns: Columns | None = None,
+    *,
+    prompt: str = "",
+    folder: str = "",
+    clock: Callable[[], float] = time.time,
+) -> Source:
+    """The records in rows that Python code has at hand.
+
+    Args:
+        rows: dicts, or Records, which pass through untouched; a generator is asked for one row at a time.
+        columns: which fields hold the images and the conversation; images may also be bytes or path objects.
+        prompt: question for rows without a conversation.
+        folder: where relative image paths are looked for first.
+        clock: gives the Unix time in seconds.
+    """
+    reader = RowReader(columns or Columns(), prompt=prompt, folder=folder, clock=clock)
+    return Source(_read_rows(rows, reader), name="rows", folder=folder)
+
+
+class _Parser(Protocol):
+    consumed: int
+    count: int
+
+    def feed(self, chunk: bytes) -> Iterator[Record | Failure]: ...
+
+    def end(self) -> Iterator[Record | Failure]: ...
+
+
+class _File:
+    """A file, a pipe or standard input: the right parser for its chunks."""
+
+    def __init__(self, path: str, rows: RowReader, format: InputFormat) -> None:
+        self._chunks = Chunks(path)
+        self._rows = rows
+        self._format = format
+        self._parser: _Parser | None = None
+        self.name = self._chunks.name
+
+    def fraction(self) -> float | None:
+        size = self._chunks.size
+        if size is None or self._parser is None:
+            return None
+        return min(1.0, self._parser.consumed / size) if size else 1.0
+
+    async def results(self) -> _Results:
+        async with self._chunks as chunks:
+            parser = self._parser = self._choose(await chunks.head())
+            async for chunk in chunks:
+                for result in parser.feed(chunk):
+                    yield result
+            for result in parser.end():
+                yield result
+        if not parser.count:
+            raise InputError(f"{self.name} holds no records.")
+
+    def _choose(self, head: bytes) -> _Parser:
+        format = file_format(head, self.name, self._format)
+        if format == "jsonl":
+            return JsonLines(self.name, self._rows)
+        return JsonValues(self.name, self._rows, array=format == "array")
+
+
+async def _read_rows(rows: Rows, reader: RowReader) -> _Results:
+    pairs = _numbered_async(rows) if isinstance(rows, AsyncIterable) else _numbered(rows)
+    async with aclosing(pairs):
+        async for index, row in pairs:
+            if isinstance(row, Record):
+                yield row
+            else:
+                yield reader.read(row, index=index, where=f"record {index}")
+
+
+async def _numbered(rows: Iterable[Any]) -> AsyncGenerator[tuple[int, Any], None]:
+    for index, row in enumerate(rows):
+        if index % _ROWS_PER_TURN == 0:
+            await asyncio.sleep(0)
+        yield index, row
+
+
+async def _numbered_async(rows: AsyncIterable[Any]) -> AsyncGenerator[tuple[int, Any], None]:
+    index = 0
+    iterator = aiter(rows)
+    try:
+        async for row in iterator:
+            yield index, row
+            index += 1
+    finally:
+        if isinstance(iterator, AsyncGenerator):  # nobody else goes on with it
+            await iterator.aclose()
+
+
+def _is_folder(path: str) -> bool:
+    if path == "-":
+        return False
+    if not os.path.exists(path):
+        raise InputError(f"{path}: there is no such file or folder.")
+    return os.path.isdir(path)
