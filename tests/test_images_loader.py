@@ -17,10 +17,10 @@ from PIL import Image
 
 from vqa_async.config import ImageOptions
 from vqa_async.errors import ConfigError, ImageError
-from vqa_async.images import ImageLoader, PreparedImage
+from vqa_async.images import ImageLoader
 from vqa_async.images.budget import ByteBudget
 from vqa_async.images.cache import ImageCache
-from vqa_async.models import ImageRef
+from vqa_async.models import ImageRef, PreparedImage
 
 
 def png(shade: int = 0, side: int = 8) -> bytes:
@@ -317,7 +317,7 @@ async def test_fetched_file_over_the_limit_is_refused() -> None:
     web.open.set()
     options = ImageOptions(fetch_images=True, max_file_bytes=100)
     async with ImageLoader(options, fetch=web.fetch) as loader:
-        with pytest.raises(ImageError, match="https://host/a.png"):
+        with pytest.raises(ImageError, match=r"https://host/a\.png"):
             await prepare(loader, ImageRef("url", "https://host/a.png"))
 
 

@@ -191,4 +191,4 @@ def test_a_megabyte_of_anything_is_read_in_linear_time(text: str) -> None:
     """A hostile megabyte takes at most seconds, where anything quadratic would take hours."""
     started = time.process_time()
     parse_pairs(text)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 20

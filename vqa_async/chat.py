@@ -97,10 +97,10 @@ class RequestForm:
     Args:
         model: model name to ask for.
         sampling: system prompt and parameters.
-        detail: the API's ``detail`` setting for images, "" to leave it out.
+        detail: the API's ``detail`` setting for images, None to leave it out.
     """
 
-    def __init__(self, model: str, sampling: Sampling, *, detail: str = "") -> None:
+    def __init__(self, model: str, sampling: Sampling, *, detail: str | None = None) -> None:
         self._start = b'{"model":' + orjson.dumps(model) + b',"messages":['
         system = {"role": "system", "content": sampling.system_prompt}
         self._system = orjson.dumps(system) + b"," if sampling.system_prompt else b""
@@ -340,7 +340,7 @@ def _facts(reply: Mapping[str, Any]) -> _ErrorFacts:
     message = next((holder[key] for key in ("message", "detail", "error") if holder.get(key)), "")
     text = message if isinstance(message, str) else orjson.dumps(message, default=str).decode()
     code = holder.get("code") or holder.get("type") or ""
-    return _ErrorFacts(printable(text)[:EXCERPT_CHARS], str(code)[:80])
+    return _ErrorFacts(printable(text)[:EXCERPT_CHARS].rstrip(". "), str(code)[:80])
 
 
 def _classify(status: int, facts: _ErrorFacts, retry_after_s: float | None) -> StatusError:

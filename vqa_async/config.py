@@ -139,7 +139,7 @@ class Sampling:
     """System prompt of every request; a record with a system turn of its own keeps that. '' sends none."""
 
     prompt: str = ""
-    """Question for rows without a conversation and for folders. Default: the usual request for pairs."""
+    """Question for rows without a conversation, and for folders of images instead of the usual one."""
 
     temperature: float | None = None
     """Sampling temperature. Default: the endpoint's."""
@@ -215,7 +215,7 @@ class ImageOptions:
     jpeg_quality: int = 90
     """JPEG quality where an image must be re-encoded, 1 to 95."""
 
-    detail: Literal["", "auto", "low", "high"] = ""
+    detail: Literal["auto", "low", "high"] | None = None
     """The API's own 'detail' setting for images. Default: not sent."""
 
     validate: Literal["header", "full"] = "header"

@@ -30,7 +30,7 @@ class KeyTable:
         self._key_bytes = key_bytes
         self._value_bytes = value_bytes
         self._stride = key_bytes + value_bytes
-        self._buckets: list[bytearray | None] = [None] * _BUCKETS
+        self._buckets: dict[int, bytearray] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -45,29 +45,40 @@ class KeyTable:
 
     def set(self, id: str, value: bytes) -> None:
         """Store ``value`` for ``id``, replacing what was there."""
-        assert len(value) == self._value_bytes
-        bucket, at, (number, key) = self._find(id)
-        if bucket is None:
-            bucket = self._buckets[number] = bytearray()
-        if at < 0:
-            bucket += key + value
-            self._count += 1
+        bucket, at, place = self._find(id)
+        if bucket is None or at < 0:
+            self._add(bucket, place, value)
         else:
             bucket[at + self._key_bytes : at + self._stride] = value
 
+    def setdefault(self, id: str, value: bytes) -> bytes | None:
+        """The value that is there already; None where there was none, and then ``value`` is stored."""
+        bucket, at, place = self._find(id)
+        if bucket is None or at < 0:
+            self._add(bucket, place, value)
+            return None
+        return bytes(bucket[at + self._key_bytes : at + self._stride])
+
+    def _add(self, bucket: bytearray | None, place: tuple[int, bytes], value: bytes) -> None:
+        assert len(value) == self._value_bytes
+        number, key = place
+        if bucket is None:
+            bucket = self._buckets[number] = bytearray()
+        bucket += key + value
+        self._count += 1
+
     def values(self) -> Iterator[bytes]:
         """All values, in no particular order."""
-        for bucket in self._buckets:
-            if bucket is not None:
-                for at in range(self._key_bytes, len(bucket), self._stride):
-                    yield bytes(bucket[at : at + self._value_bytes])
+        for bucket in self._buckets.values():
+            for at in range(self._key_bytes, len(bucket), self._stride):
+                yield bytes(bucket[at : at + self._value_bytes])
 
     def _find(self, id: str) -> tuple[bytearray | None, int, tuple[int, bytes]]:
         # surrogatepass: an id read from a file name may hold lone surrogates.
         digest = blake2b(id.encode("utf-8", "surrogatepass"), digest_size=self._key_bytes + 2).digest()
         number = int.from_bytes(digest[:2], "big") & (_BUCKETS - 1)
         key = digest[2:]
-        bucket = self._buckets[number]
+        bucket = self._buckets.get(number)
         if bucket is None:
             return None, -1, (number, key)
         at = bucket.find(key)

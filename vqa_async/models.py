@@ -82,6 +82,9 @@ class PreparedImage:
     width: int = 0
     height: int = 0
 
+    def __repr__(self) -> str:  # never the pieces: they would end up in logs
+        return f"PreparedImage({self.width}x{self.height}, {self.size:,} bytes)"
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
 import zlib
@@ -215,7 +216,7 @@ _TRANSLATION: tuple[tuple[type[BaseException], str, str], ...] = (
     (ssl.SSLError, "tls_broken", "broke the TLS connection: {reason}"),
     (aiohttp.ClientConnectorDNSError, "dns", "cannot be found: its name does not resolve. Check --base-url"),
     (aiohttp.ClientProxyConnectionError, "connect", "cannot be reached: the proxy refuses connections"),
-    (aiohttp.ClientConnectorError, "connect", "refuses connections ({reason}). Is it running? Check --base-url"),
+    (aiohttp.ClientConnectorError, "connect", "refuses connections ({reason}): is it running? See --base-url"),
     (asyncio.TimeoutError, "timeout", "did not answer within {total:g} s"),
     (aiohttp.ClientPayloadError, "reset", "closed the connection in the middle of the reply"),
     (aiohttp.ServerDisconnectedError, "reset", "closed the connection before replying"),
@@ -245,8 +246,10 @@ def translate(error: BaseException, request: Request) -> TransportError:
 
 def _reason(error: BaseException) -> str:
     cause: Any = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
-    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
-    return " ".join(text.split())[:200] or type(cause).__name__
+    # asyncio puts addresses and call names into its messages; the error number says it in plain words.
+    number = cause.errno if isinstance(cause, OSError) else None
+    plain = os.strerror(number) if number and number > 0 else str(cause)
+    return " ".join(plain.split())[:200] or type(cause).__name__
 
 
 def _public_socket(addr_info: Any) -> socket.socket:

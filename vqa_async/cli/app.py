@@ -17,7 +17,7 @@ from cyclopts.config import Dict, Env, Toml
 from rich.console import Console
 from rich.text import Text
 
-from vqa_async.cli.texts import EXIT_STOPPED, EXIT_USAGE
+from vqa_async.cli.exits import EXIT_STOPPED, EXIT_USAGE
 from vqa_async.config import (
     Columns,
     Config,
@@ -45,7 +45,9 @@ app = App(
     help_epilogue="Try it without an endpoint or a key:  vqa-async demo",
     version=lambda: _version(),
     help_format="plaintext",
-    default_parameter=Parameter(negative=(), show_env_var=False, show_default=lambda value: _shown(value)),
+    default_parameter=Parameter(
+        negative_bool=(), negative_iterable=(), show_env_var=False, show_default=lambda value: _shown(value)
+    ),
     result_action="return_value",
 )
 
@@ -56,9 +58,9 @@ def _version() -> str:
     return __version__
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any) -> str | None:
     """A default as the help shows it; what is off or left to the endpoint speaks for itself in the text."""
-    return "" if value in (None, "", (), False) else _one_line(value)
+    return None if value in (None, "", (), False) and value != 0 else _one_line(value)
 
 
 def _one_line(value: Any) -> str:
@@ -275,6 +277,15 @@ def demo(folder: Annotated[Path, Parameter(env_var=())] = Path("demo"), /) -> in
     from vqa_async.cli.demonstration import run_demo
 
     return run_demo(folder)
+
+
+app.command(  # by name: its options live with the server, which only this command loads
+    "vqa_async.cli.serving:serve",
+    name="serve",
+    help="Run the embedded OpenAI-compatible endpoint: it measures pixels and is no model.",
+    sort_key=6,
+    default_parameter=Parameter(negative_bool=("no-",)),
+)
 
 
 def _say(message: str) -> None:

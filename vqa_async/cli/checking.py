@@ -14,7 +14,7 @@ from rich.text import Text
 
 from vqa_async.api import run_sync
 from vqa_async.chat import printable
-from vqa_async.cli.texts import EXIT_OK, EXIT_SOME_FAILED
+from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED
 from vqa_async.config import Columns, ImageOptions
 from vqa_async.errors import ImageError
 from vqa_async.images import check_image

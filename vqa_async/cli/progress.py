@@ -96,10 +96,9 @@ class Display:
             self._say(f"Note: {event.message}", "yellow")
         elif isinstance(event, RunStarted) and event.finished_before:
             self._say(f"Resuming: {event.finished_before:,} records are answered already.")
-        elif isinstance(event, RunStopping):
+        elif isinstance(event, RunStopping) and event.in_flight:
             self._say(
-                f"Stopping ({event.reason}): finishing {event.in_flight:,} requests in flight. "
-                "Ctrl-C again stops at once.",
+                f"Stopping: {event.in_flight:,} requests in flight are finished. Ctrl-C again stops at once.",
                 "yellow",
             )
         elif isinstance(event, AttemptFailed):

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
 from vqa_async.engine import RunSummary
 from vqa_async.errors import VQAError
 from vqa_async.events import RunStatistics
-
-EXIT_OK = 0
-EXIT_SOME_FAILED = 1
-EXIT_USAGE = 2
-EXIT_STOPPED = 3
 
 
 def exit_code(summary: RunSummary) -> int:
@@ -45,11 +41,15 @@ def ending(summary: RunSummary) -> list[str]:
     if s.failed or s.skipped_failed:
         lines.append(f"Failures are in {summary.paths.failures}; {_failure_advice(summary)}")
     if summary.state != "finished":
-        lines.append(
-            f"{summary.reason.rstrip('.')}. What is finished is in {summary.paths.successes}; "
-            "run the same command again to go on."
-        )
+        lines.append(f"{summary.reason.rstrip('.')}. {_going_on(summary)}")
     return lines
+
+
+def _going_on(summary: RunSummary) -> str:
+    s = summary.statistics
+    if not s.succeeded + s.skipped:
+        return "Nothing is answered yet."
+    return f"What is answered is in {summary.paths.successes}; run the same command again to go on."
 
 
 def _headline(summary: RunSummary) -> str:

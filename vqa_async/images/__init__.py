@@ -14,6 +14,6 @@ Imports go upwards in this list only. Nothing here opens a connection.
 from __future__ import annotations
 
 from vqa_async.images.loader import ImageLoader, ImageStatistics
-from vqa_async.images.prepare import CheckedImage, PreparedImage, check_image
+from vqa_async.images.prepare import CheckedImage, check_image
 
-__all__ = ["CheckedImage", "ImageLoader", "ImageStatistics", "PreparedImage", "check_image"]
+__all__ = ["CheckedImage", "ImageLoader", "ImageStatistics", "check_image"]

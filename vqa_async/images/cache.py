@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from vqa_async.images.prepare import PreparedImage
+from vqa_async.models import PreparedImage
 
 
 class ImageCache:

@@ -137,8 +137,9 @@ def _located_file(path: str, folder: str, options: ImageOptions) -> Source:
         except (OSError, ValueError) as error:
             raise _unreadable(name, error) from None
         return Source(name, _checked(candidate, name, status, options), status.st_size, "path", candidate)
-    where = f"in {_shown(folder)} or the working directory" if folder and not os.path.isabs(path) else "there"
-    raise ImageError(f"Image {name} was not found {where}: check the path.", code="file_not_found")
+    places = f" in {_shown(folder)} or" if folder else ""
+    where = "" if os.path.isabs(path) else f"{places} in the working directory"
+    raise ImageError(f"Image {name} was not found{where}: check the path.", code="file_not_found")
 
 
 def _checked(path: str, name: str, status: os.stat_result, options: ImageOptions) -> Hashable:

@@ -25,8 +25,8 @@ from vqa_async.errors import ConfigError
 from vqa_async.images.budget import ByteBudget
 from vqa_async.images.cache import ImageCache
 from vqa_async.images.files import Source, check_size, locate, read
-from vqa_async.images.prepare import PreparedImage, prepare_file, prepare_url
-from vqa_async.models import ImageRef
+from vqa_async.images.prepare import prepare_file, prepare_url
+from vqa_async.models import ImageRef, PreparedImage
 
 Fetch: TypeAlias = Callable[[str], Awaitable[bytes]]
 _Made: TypeAlias = tuple[PreparedImage, Hashable]

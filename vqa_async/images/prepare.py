@@ -19,29 +19,7 @@ from vqa_async.errors import ImageError
 from vqa_async.images.codec import check_pixels, fitting_size, read_foreign_header, recode
 from vqa_async.images.files import check_size, locate, read
 from vqa_async.images.header import NATIVE, Header, read_header, sniff
-from vqa_async.models import ImageRef
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedImage:
-    """What goes into a request for one image.
-
-    Attributes:
-        pieces: the value of ``image_url.url``, in pieces that need no escaping in JSON.
-        size: bytes of all pieces.
-        digest: SHA-256 in hex of the image file that is sent, or of a URL that is passed on.
-        width: pixels of the image that is sent; 0 where a URL is passed on.
-        height: pixels likewise.
-    """
-
-    pieces: tuple[bytes, ...]
-    size: int
-    digest: str
-    width: int
-    height: int
-
-    def __repr__(self) -> str:  # never the pieces: they would end up in logs
-        return f"PreparedImage({self.width}x{self.height}, {self.size:,} bytes)"
+from vqa_async.models import ImageRef, PreparedImage
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class Journal:
         self._require_place()
         self._lock(stack)
         before = runfile.load(self.paths.run)
-        if before is not None and not self._options.allow_changed_settings:
+        if before is not None and self._has_answers() and not self._options.allow_changed_settings:
             runfile.require_same(before, self._settings, self.paths.run)
         self._replayed = replay(
             self.paths.successes,
@@ -111,6 +111,10 @@ class Journal:
         files = AppendFile(self.paths.successes), AppendFile(self.paths.failures)
         sync_folder(self.paths.successes.parent)
         return files
+
+    def _has_answers(self) -> bool:
+        """Whether there is anything that other settings could be mixed with."""
+        return self.paths.successes.exists() and self.paths.successes.stat().st_size > 0
 
     def _require_place(self) -> None:
         out = self.paths.successes
@@ -187,5 +191,7 @@ class Journal:
     def _close(self, state: str, reason: str, counts: dict[str, Any]) -> None:
         if self._replayed.superseded and self.paths.failures.exists():
             drop_superseded(self.paths.failures, self._replayed.state)
+        if self.paths.failures.exists() and self.paths.failures.stat().st_size == 0:
+            self.paths.failures.unlink()
         self._run |= {"state": state, "reason": reason, "counts": counts, "ended_at": round(time.time(), 3)}
         runfile.store(self.paths.run, self._run)

@@ -128,11 +128,9 @@ def kinds_in(lines: Iterable[str], labels: Iterable[Label | None]) -> Kinds:
     used.update(
         _folded(found["letter"]) for line in lines for found in _INLINE.finditer(line) if found["letter"]
     )
-    by_word = Counter(
-        {kind: sum(used[word] for word in WORD_KINDS if WORD_KINDS[word] == kind) for kind in _KINDS}
-    )
+    by_word = Counter(WORD_KINDS[name] for name in used.elements() if name in WORD_KINDS)
 
-    def balance(letters: Sequence[str]) -> int:  # words count too: "Frage: ..." may be answered by "A: ..."
+    def balance(letters: Iterable[str]) -> int:  # words count too: "Frage: ..." may be answered by "A: ..."
         return min(by_word[kind] + used[letter] for kind, letter in zip(_KINDS, letters, strict=True))
 
     return {**WORD_KINDS, **dict(zip(max(_LETTERS, key=balance), _KINDS, strict=True))}

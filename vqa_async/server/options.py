@@ -37,8 +37,8 @@ class ServerOptions:
     host: str = "127.0.0.1"
     """Address to listen on. The default is reachable from this machine only."""
 
-    port: int = 0
-    """Port to listen on. 0: any free one."""
+    port: int | None = None
+    """Port to listen on; 0 takes any free one. Default: 8000 on the command line, any free one in Python."""
 
     model: tuple[str, ...] = ("looks-1",)
     """Model name to answer to; any other is a 404. Repeatable."""
@@ -130,7 +130,7 @@ class ServerOptions:
 
     def _check_door(self) -> None:
         _require(bool(self.host.strip()), "host must not be empty: 127.0.0.1 is this machine.")
-        _require(0 <= self.port <= 65535, "port must be from 0 to 65535.")
+        _require(self.port is None or 0 <= self.port <= 65535, "port must be from 0 to 65535.")
         _require(bool(self.model) and all(self.model), "model must be at least one name, and none empty.")
         _require(
             all(key and key.isascii() and key.isprintable() for key in self.api_key),

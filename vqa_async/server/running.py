@@ -98,12 +98,12 @@ def _chosen(options: ServerOptions | None, changes: dict[str, Any]) -> ServerOpt
 
 async def _listen(runner: web.AppRunner, options: ServerOptions) -> str:
     await runner.setup()
-    site = web.TCPSite(runner, options.host, options.port, backlog=_BACKLOG)
+    site = web.TCPSite(runner, options.host, options.port or 0, backlog=_BACKLOG)
     try:
         await site.start()
     except OSError as error:
         reason = error.strerror or "the address is not known"
-        raise ConfigError(f"Cannot listen on {options.host} port {options.port}: {reason}.") from None
+        raise ConfigError(f"Cannot listen on {options.host} port {options.port or 0}: {reason}.") from None
     host, port = runner.addresses[0][:2]
     host = _REACHABLE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -49,9 +49,8 @@ class Identities:
     def claim(self, id: str, digest: bytes) -> str | None:
         """The id for a row that names itself ``id``; None where another row with other content has it."""
         content = digest[:_REMEMBERED_BYTES]
-        holder = self._seen.get(id)
+        holder = self._seen.setdefault(id, content)
         if holder is None:
-            self._seen.set(id, content)
             return id
         if holder == content or self._is_numbered(id):
             return self._number(id, content)
@@ -59,11 +58,8 @@ class Identities:
 
     def give(self, id: str, digest: bytes) -> str:
         """The id for a row that is called ``id`` by us, numbered where that is taken."""
-        # One look-up rather than two, for millions of rows: a repeat brings the content that is there.
-        count = len(self._seen)
         content = digest[:_REMEMBERED_BYTES]
-        self._seen.set(id, content)
-        return id if len(self._seen) > count else self._number(id, content)
+        return id if self._seen.setdefault(id, content) is None else self._number(id, content)
 
     def _number(self, id: str, content: bytes) -> str:
         number = self._repeats.get(id, 1) + 1

@@ -69,7 +69,7 @@ class RowReader:
             return self._not_an_object(row, index, where)
         images = row.get(self._image_key)
         conversation = row.get(self._conversation_key)
-        if conversation is None or conversation == "" or conversation == []:
+        if not conversation and (conversation is None or isinstance(conversation, str | list)):
             conversation = self._prompt
         try:
             digest = digest_of(canonical([_listed(images), conversation]))

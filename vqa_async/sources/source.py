@@ -173,7 +173,9 @@ class _File:
             for result in parser.end():
                 yield result
         if not parser.count:
-            raise InputError(f"{self.name} holds no records.")
+            raise InputError(
+                f"{self.name} holds no records. Give a JSON array or JSONL file with at least one."
+            )
 
     def _choose(self, head: bytes) -> _Parser:
         format = file_format(head, self.name, self._format)
@@ -215,5 +217,5 @@ def _is_folder(path: str) -> bool:
     if path == "-":
         return False
     if not os.path.exists(path):
-        raise InputError(f"{path}: there is no such file or folder.")
+        raise InputError(f"{path}: there is no such file or folder. Check the path.")
     return os.path.isdir(path)
