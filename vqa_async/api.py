@@ -76,7 +76,7 @@ async def open_engine(
             )
         images = await stack.enter_async_context(await _image_loader(config, stack))
         pool = EndpointPool(config.endpoint.base_url, _headers(config, key), config.limits)
-        engine = Engine(config, _client(config, key, images, pool, transport), pool, observer)
+        engine = Engine(config, _client(config, key, images, pool, transport), pool, images, observer)
         stack.push_async_callback(engine.aclose)
         yield engine
 

@@ -45,6 +45,7 @@ from vqa_async.events import (
     RunStopping,
     Tally,
 )
+from vqa_async.images import ImageLoader, ImageStatistics
 from vqa_async.journal import Journal, JournalPaths
 from vqa_async.journal.replay import FAILED
 from vqa_async.models import Failure, Record, Result
@@ -232,16 +233,23 @@ class Engine:
     """An open client with everything it needs; made by ``open_engine``. Any number of calls at once."""
 
     def __init__(
-        self, config: Config, client: VLMClient, pool: EndpointPool, observer: Observer | None = None
+        self,
+        config: Config,
+        client: VLMClient,
+        pool: EndpointPool,
+        images: ImageLoader,
+        observer: Observer | None = None,
     ) -> None:
         self.config = config
         self._client = client
         self._pool = pool
+        self._images = images
         self._observer = observer
         self._started = asyncio.get_running_loop().time()
         self._ended = Tally()  # single records, and runs that are over
         self._runs: set[_Run] = set()
         self._streams: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Future[None]] = set()
 
     async def generate(self, record: Record | Mapping[str, Any]) -> Result:
         """Answer one record.
@@ -278,7 +286,7 @@ class Engine:
             Exception: whatever ``records`` raised, after the results of what came before.
         """
         results: asyncio.Queue[Result | None] = asyncio.Queue(self.config.limits.max_workers)
-        async with self._rows(records) as source, self._task_of(source, results) as (run, task):
+        async with self._open_stream(records, results) as (run, task):
             # When the task ends while the queue is full, no end mark fits in: hence the second condition.
             while not (task.done() and results.empty()) and (result := await results.get()) is not _END:
                 yield result
@@ -289,10 +297,11 @@ class Engine:
                 raise run.input_error
 
     @asynccontextmanager
-    async def _task_of(
-        self, source: Source, results: asyncio.Queue[Result | None]
+    async def _open_stream(
+        self, records: Rows, results: asyncio.Queue[Result | None]
     ) -> AsyncIterator[tuple[_Run, asyncio.Task[None]]]:
-        """A task that runs ``source`` into ``results``; ended with the block, however that is left."""
+        """A task that runs ``records`` into ``results``; ended with the block, however that is left."""
+        source = self._rows(records)
         with self._run(source, deliver=results.put, save_on_wire=False, finished=_never) as run:
             task = asyncio.create_task(run.execute(), name="vqa-stream")
             task.add_done_callback(lambda _: None if results.full() else results.put_nowait(_END))
@@ -300,8 +309,15 @@ class Engine:
             try:
                 yield run, task
             finally:
+                # A loop that is left by `break` gets here in a task of the event loop's own making, which the
+                # engine waits for when it is closed.
+                closed = asyncio.get_running_loop().create_future()
+                self._closing.add(closed)
                 self._streams.discard(task)
                 await _end(task)
+                await source.aclose()
+                self._closing.discard(closed)
+                closed.set_result(None)
 
     async def run(
         self, input: str, output: str, *, limit: int | None = None, format: InputFormat = "auto"
@@ -372,6 +388,10 @@ class Engine:
             endpoints=self._pool.statistics(),
         )
 
+    def image_statistics(self) -> ImageStatistics:
+        """What the image loader did and holds."""
+        return self._images.statistics()
+
     @property
     def is_running(self) -> bool:
         """Whether a run or stream is going on."""
@@ -392,6 +412,8 @@ class Engine:
         """End whatever still runs; part of leaving ``open_engine``."""
         for task in tuple(self._streams):
             await _end(task)
+        if self._closing:
+            await asyncio.wait(self._closing)
         self._pool.close()
 
     def _rows(self, records: Rows) -> Source:

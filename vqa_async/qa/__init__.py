@@ -8,7 +8,7 @@ text is not of its kind; ``parse_pairs`` takes the first that finds any, the mos
     parts       questions and answers as found, and how they are matched into pairs
     labelled    "- Q: ... A: ...", over lines, as a small state machine
     structured  JSON objects and Markdown tables
-    numbered    "1. What is it?" with the answer below, without labels
+    numbered    "1. What is it?", a question without a label, with the answer below
 
 Completions come from outside and may be large, so all of it is linear: repetitions in patterns that touch
 each other are possessive (``*+``), and nothing is searched twice. No I/O, and no opinion on completions

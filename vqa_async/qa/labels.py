@@ -61,6 +61,9 @@ def _word_kinds() -> Iterator[tuple[str, Kind]]:
 WORD_KINDS: Kinds = dict(_word_kinds())
 """Every label word, folded, with what it opens."""
 
+KEY_KINDS: Kinds = {**WORD_KINDS, "q": "question", "a": "answer"}
+"""The same with Q and A, for places where a name stands by itself: keys, headers of columns."""
+
 
 def _any_of(words: Iterable[str]) -> str:
     # Longest first, so that no label is taken for a shorter one; accents composed and decomposed.

@@ -1,4 +1,4 @@
-"""Reads a numbered list of questions with the answers below them, without any label.
+"""Reads a numbered list of questions with the answers below them, where the questions have no labels.
 
 Only where it is beyond doubt: a numbered line is a question if it ends with a question mark, and all the
 questions are indented alike.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from vqa_async.models import QAPair
 from vqa_async.qa.labelled import ends
+from vqa_async.qa.labels import KEY_KINDS, Label, labels_in
 from vqa_async.qa.parts import Part, indent_of, matched
 
 _QUESTION = re.compile(
@@ -25,14 +26,14 @@ def read_numbered(lines: Sequence[str]) -> tuple[QAPair, ...]:
     current: Part | None = None
     margin: int | None = None
     after_blank = False
-    for line in lines:
+    for line, label in zip(lines, labels_in(lines), strict=True):
         question = _question(line)
         if question and indent_of(line) == (indent_of(line) if margin is None else margin):
             margin = indent_of(line)
             current = Part("answer", indent=margin)
             parts += (Part("question", lines=[question]), current)
         elif current:
-            current = _continued(current, line, after_blank)
+            current = _continued(current, _unlabelled(line, label), after_blank)
         after_blank = not line.strip()
     return matched(_unlisted(part) for part in parts)
 
@@ -44,6 +45,11 @@ def _continued(part: Part, line: str, after_blank: bool) -> Part | None:
         part.listed = indent_of(line) > part.indent  # the answer keeps to its list item from here on
     part.lines.append(line)
     return part
+
+
+def _unlabelled(line: str, label: Label | None) -> str:
+    is_answer = label and KEY_KINDS.get(label.name) == "answer"
+    return " " * label.indent + label.text if label and is_answer else line
 
 
 def _question(line: str) -> str:
@@ -64,5 +70,5 @@ def _unlisted(part: Part) -> Part:
     """A one-line answer without the bullet in front of it."""
     filled = [line for line in part.lines if line.strip()]
     if part.kind == "answer" and len(filled) == 1:
-        part.lines = [_BULLET.sub("", filled[0], count=1)]
+        part.lines = [filled[0][bullet.end() :] if (bullet := _BULLET.match(filled[0])) else filled[0]]
     return part

@@ -13,10 +13,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vqa_async.models import QAPair
-from vqa_async.qa.labels import WORD_KINDS, Kind, Kinds
+from vqa_async.qa.labels import KEY_KINDS, Kind
 from vqa_async.qa.parts import Part, matched
 
-_KEY_KINDS: Kinds = {**WORD_KINDS, "q": "question", "a": "answer"}
 _MAX_HEIGHT = 3  # of objects in objects: a pair that holds a box that holds a point
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}]', re.DOTALL)
 # Not strict: models put real line breaks into strings. Numbers stay as they are written.
@@ -68,7 +67,7 @@ def _pairs_of(fields: dict[str, Any]) -> tuple[QAPair, ...]:
 
 def _part(key: str, value: Any) -> Part | None:
     stem = key.strip().rstrip("0123456789")
-    kind = _KEY_KINDS.get(stem.rstrip(" _#-").casefold())
+    kind = KEY_KINDS.get(stem.rstrip(" _#-").casefold())
     text = _value_text(value)
     return Part(kind, key.strip()[len(stem) :], text.split("\n")) if kind else None
 
@@ -107,7 +106,7 @@ def _by_row(parts: list[Part]) -> list[Part]:
 def _columns(cells: Sequence[str]) -> dict[Kind, int]:
     """Which columns a header gives to questions and answers; {} where it does not give both."""
     columns = {
-        kind: at for at, cell in enumerate(cells) if (kind := _KEY_KINDS.get(cell.strip("*_ ").casefold()))
+        kind: at for at, cell in enumerate(cells) if (kind := KEY_KINDS.get(cell.strip("*_ ").casefold()))
     }
     return columns if len(columns) == 2 else {}
 
