@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ def red_image(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def no_leaks() -> AsyncIterator[Callable[[], None]]:
+async def no_leaks() -> Callable[[], None]:
     """A check that the running loop has no task but the test's own, and the process no new descriptor."""
     before = len(os.listdir("/proc/self/fd"))  # with those of the loop, which exists by now
 
@@ -39,4 +39,4 @@ async def no_leaks() -> AsyncIterator[Callable[[], None]]:
         assert not others
         assert len(os.listdir("/proc/self/fd")) <= before
 
-    yield check
+    return check

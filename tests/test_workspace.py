@@ -301,42 +301,6 @@ def test_the_script_takes_the_guide_s_names_from_this_package(workspace: Path) -
     ]
 
 
-FAKE_DATAFLOW = """
-class FileStorage:
-    def __init__(self, **options):
-        self.options = options
-    def step(self):
-        return self
-class APIVLMServing_openai(FileStorage):
-    pass
-class PromptedVQAGenerator(FileStorage):
-    def run(self, storage, **keys):
-        workers = self.options["serving"].options["max_workers"]
-        print(storage.options["first_entry_file_name"], *keys.values(), workers)
-"""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "file"), [([], "data/image_vqa/sample_data.json"), (["--images_file", "x.json"], "x.json")]
-)
-def test_the_script_runs_the_file_that_it_is_given(
-    arguments: list[str], file: str, workspace: Path, tmp_path: Path
-) -> None:
-    """Its command line is the guide's: --images_file, by default the sample data."""
-    package = tmp_path / "vqa_async"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "dataflow.py").write_text(FAKE_DATAFLOW)
-    done = subprocess.run(
-        [sys.executable, str(workspace / "image_vqa.py"), *arguments],
-        env={"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == [file, "conversation", "image", "vqa", "10"]
-
-
 def test_no_file_holds_or_sets_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys in the environment are not written down, and the script does not touch the environment."""
     monkeypatch.setenv("DF_API_KEY", "sk-from-the-environment")

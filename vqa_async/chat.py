@@ -34,6 +34,7 @@ from vqa_async.errors import (
     StatusError,
 )
 from vqa_async.models import Completion, ImageRef, Message, PreparedImage, Usage
+from vqa_async.prompts import DEFAULT_SYSTEM_PROMPT
 
 EXCERPT_CHARS = 300
 """How much of a reply an error shows: enough to recognise it, too little to fill a log."""
@@ -102,8 +103,8 @@ class RequestForm:
 
     def __init__(self, model: str, sampling: Sampling, *, detail: str | None = None) -> None:
         self._start = b'{"model":' + orjson.dumps(model) + b',"messages":['
-        system = {"role": "system", "content": sampling.system_prompt}
-        self._system = orjson.dumps(system) + b"," if sampling.system_prompt else b""
+        prompt = DEFAULT_SYSTEM_PROMPT if sampling.system_prompt is None else sampling.system_prompt
+        self._system = orjson.dumps({"role": "system", "content": prompt}) + b"," if prompt else b""
         self._end = b"]" + _parameters(sampling) + b"}"
         self._image_end = (f'","detail":"{detail}"' if detail else '"').encode() + b"}}"
 

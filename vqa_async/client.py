@@ -18,9 +18,8 @@ from vqa_async.chat import Body, RequestForm, read_completion, read_error
 from vqa_async.config import Limits, RetryPolicy, Timeouts
 from vqa_async.endpoints import EndpointPool, EndpointState
 from vqa_async.errors import AuthError, JournalError, RequestError, VQAError
-from vqa_async.events import AttemptFailed, Event
 from vqa_async.images import ImageLoader
-from vqa_async.models import Completion, Failure, Record, Result, Success
+from vqa_async.models import AttemptFailed, Completion, Failure, Record, Result, Success
 from vqa_async.qa import parse_pairs
 from vqa_async.retry import next_wait, retry_after_s, should_retry_header
 from vqa_async.transport import Response, Transport
@@ -93,7 +92,7 @@ class VLMClient:
         *,
         save: Save | None = None,
         may_retry: Callable[[], bool] = lambda: True,
-        notify: Callable[[Event], None] = lambda _: None,
+        notify: Callable[[AttemptFailed], None] = lambda _: None,
     ) -> Result:
         """Answer ``record``.
 
@@ -132,7 +131,7 @@ class VLMClient:
         attempts: _Attempts,
         save: Save | None,
         may_retry: Callable[[], bool],
-        notify: Callable[[Event], None],
+        notify: Callable[[AttemptFailed], None],
     ) -> Success:
         def wait(state: RetryCallState) -> float:
             assert state.outcome is not None

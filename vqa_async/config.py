@@ -24,7 +24,6 @@ from urllib.parse import urlsplit
 import orjson
 
 from vqa_async.errors import ConfigError
-from vqa_async.prompts import DEFAULT_SYSTEM_PROMPT
 
 DEFAULT_KEY_VARIABLES = ("DF_API_KEY", "OPENAI_API_KEY")
 """Environment variables that are looked at for the key, in this order, when none is named."""
@@ -135,8 +134,9 @@ def normalise_base_url(url: str) -> str:
 class Sampling:
     """What is asked, and how the model answers."""
 
-    system_prompt: str = DEFAULT_SYSTEM_PROMPT
-    """System prompt of every request; a record with a system turn of its own keeps that. '' sends none."""
+    system_prompt: str | None = None
+    """System prompt of every request; a record with a system turn of its own keeps that; '' sends none.
+    Default: that of the pipeline guide, which asks for question-answer pairs."""
 
     prompt: str = ""
     """Question for rows without a conversation, and for folders of images instead of the usual one."""
@@ -210,7 +210,7 @@ class ImageOptions:
     """Shrink to at most this many pixels. 0: no limit."""
 
     max_bytes: int = 0
-    """Re-encode until an image file has at most this many bytes (before base64). 0: no limit."""
+    """Re-encode until an image file has at most this many bytes. 0: no limit."""
 
     jpeg_quality: int = 90
     """JPEG quality where an image must be re-encoded, 1 to 95."""

@@ -17,7 +17,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vqa_async.api import open_engine, run_sync
 from vqa_async.config import Config
@@ -50,7 +50,7 @@ class FileStorage:
         first_entry_file_name: str,
         cache_path: str = "./cache",
         file_name_prefix: str = "dataflow_cache_step",
-        cache_type: Literal["json", "jsonl"] = "json",
+        cache_type: str = "json",
     ) -> None:
         if cache_type not in ("json", "jsonl"):
             raise ConfigError(f"There is no cache_type {cache_type!r} (known: json, jsonl).")
@@ -305,7 +305,7 @@ class ImageVQAPipeline:
         first_entry_file: str,
         cache_path: str = "./cache_local_vqa",
         file_name_prefix: str = "vqa_task",
-        cache_type: Literal["json", "jsonl"] = "json",
+        cache_type: str = "json",
         *,
         serving: APIVLMServing_openai | None = None,
         system_prompt: str = DEFAULT_SYSTEM_PROMPT,

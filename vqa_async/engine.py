@@ -35,7 +35,6 @@ from vqa_async.config import Config
 from vqa_async.endpoints import EndpointPool
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
 from vqa_async.events import (
-    AttemptFailed,
     Event,
     Notice,
     Observer,
@@ -48,7 +47,7 @@ from vqa_async.events import (
 from vqa_async.images import ImageLoader, ImageStatistics
 from vqa_async.journal import Journal, JournalPaths
 from vqa_async.journal.replay import FAILED
-from vqa_async.models import Failure, Record, Result
+from vqa_async.models import AttemptFailed, Failure, Record, Result
 from vqa_async.sources import InputFormat, Source, open_source, rows_source
 
 log = logging.getLogger("vqa_async")
@@ -224,8 +223,8 @@ class _Run:
         self.tally.count(result)
         self._notify(RecordFinished(result))
 
-    def _on_attempt(self, event: Event) -> None:
-        self.tally.retries += isinstance(event, AttemptFailed)
+    def _on_attempt(self, event: AttemptFailed) -> None:
+        self.tally.retries += 1
         self._notify(event)
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from vqa_async.endpoints import EndpointStatistics
-from vqa_async.errors import VQAError
-from vqa_async.models import Result, Success
+from vqa_async.models import AttemptFailed, Result, Success
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +27,6 @@ class RecordFinished:
     """A record ended, and its result is saved."""
 
     result: Result
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptFailed:
-    """An attempt failed and will be repeated after ``wait_s`` seconds."""
-
-    record_id: str
-    error: VQAError
-    attempt: int
-    wait_s: float
 
 
 @dataclass(frozen=True, slots=True)

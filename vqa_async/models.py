@@ -181,3 +181,13 @@ class Failure:
 
 
 Result: TypeAlias = Success | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt failed and will be repeated after ``wait_s`` seconds."""
+
+    record_id: str
+    error: VQAError
+    attempt: int
+    wait_s: float

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from vqa_async import Failure, Success, open_engine
+from vqa_async import Failure, Result, Success, open_engine
 from vqa_async.engine import Engine
 from vqa_async.errors import AuthError, ConfigError, InputError, RecordError
-from vqa_async.events import AttemptFailed, Event, RecordFinished, RunStarted, RunStopping
+from vqa_async.events import Event, RecordFinished, RunStarted, RunStopping
+from vqa_async.models import AttemptFailed
 from vqa_async.server import RunningServer, running_server
 from vqa_async.testing import FakeTransport, reply
 from vqa_async.transport import Request, Response
@@ -40,6 +41,11 @@ def write_jsonl(path: Path, items: list[Any]) -> str:
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+async def collect(results: AsyncIterator[Result], into: list[Result]) -> None:
+    async for result in results:
+        into.append(result)  # noqa: PERF401 - what came before an exception must stay
 
 
 class Watcher:
@@ -127,11 +133,10 @@ async def test_an_error_of_the_callers_iterable_comes_after_what_preceded_it() -
         yield from rows(25)
         raise LookupError("no more at record 25")
 
-    seen = []
+    seen: list[Result] = []
     async with open_engine(**ASK, transport=FakeTransport(echo)) as engine:
         with pytest.raises(LookupError, match="record 25"):
-            async for result in engine.stream(failing()):
-                seen.append(result)
+            await collect(engine.stream(failing()), seen)
     assert len(seen) == 25
 
 
@@ -260,7 +265,7 @@ async def test_a_limit_takes_the_first_records_and_the_next_run_the_rest(tmp_pat
 
 
 async def test_a_stopped_run_keeps_what_is_in_flight_and_leaves_the_rest_open(tmp_path: Path) -> None:
-    """stop drains: requests on the wire are answered and saved, nothing new is sent, a second run finishes."""
+    """What is on the wire is answered and saved, nothing new is sent, a second run finishes."""
     source = write_jsonl(tmp_path / "in.jsonl", rows(200))
     transport = FakeTransport(echo, latency_s=0.01)
     watcher = Watcher()

@@ -18,7 +18,6 @@ from vqa_async.chat import printable
 from vqa_async.cli.texts import duration
 from vqa_async.engine import Engine
 from vqa_async.events import (
-    AttemptFailed,
     Event,
     Notice,
     RecordFinished,
@@ -26,7 +25,7 @@ from vqa_async.events import (
     RunStatistics,
     RunStopping,
 )
-from vqa_async.models import Failure
+from vqa_async.models import AttemptFailed, Failure
 
 LIVE_EVERY_S = 0.25
 PLAIN_EVERY_S = 5.0

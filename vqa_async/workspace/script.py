@@ -6,6 +6,7 @@ import json
 from string import Template
 
 from vqa_async.config import Config
+from vqa_async.prompts import DEFAULT_SYSTEM_PROMPT
 
 _SCRIPT = Template('''\
 """Question-answer pairs for a list of images: the pipeline as a script of your own.
@@ -70,12 +71,12 @@ if __name__ == "__main__":
 
 
 def pipeline_script(config: Config) -> str:
-    """``image_vqa.py`` for the endpoint, model, width and system prompt of ``config``."""
+    """``image_vqa.py`` for the endpoint, model and width of ``config``, with the guide's system prompt."""
     return _SCRIPT.substitute(
         base_url=_literal(config.endpoint.base_url[0]),
         model=_literal(config.endpoint.model),
         max_workers=config.limits.max_workers,
-        system_prompt=_literal(config.sampling.system_prompt),
+        system_prompt=_literal(DEFAULT_SYSTEM_PROMPT),
     )
 
 

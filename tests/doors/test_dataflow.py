@@ -1,0 +1,274 @@
+"""The guide's class names: its pipeline script runs, resumes, and gives its output form."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vqa_async.dataflow import APIVLMServing_openai, FileStorage, ImageVQAPipeline, PromptedVQAGenerator
+from vqa_async.errors import AuthError, ConfigError
+from vqa_async.workspace import create_workspace
+
+
+class Endpoint:
+    """The embedded endpoint in a process of its own: what is tested here has a loop of its own."""
+
+    def __init__(self, *options: str) -> None:
+        command = [sys.executable, "-m", "vqa_async", "serve", "--port", "0", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert self.process.stdout is not None
+        self.base_url = self.process.stdout.readline().strip()
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.communicate()
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[Endpoint]:
+    running = Endpoint("--latency", "0.02")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def serving(endpoint: Endpoint) -> APIVLMServing_openai:
+    return APIVLMServing_openai(api_url=endpoint.base_url, model_name="looks-1", max_workers=8)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[str]:
+    """Paths of a red and a blue image."""
+    paths = [tmp_path / "red.png", tmp_path / "blue.png"]
+    for path, colour in zip(paths, ("red", "blue"), strict=True):
+        Image.new("RGB", (40, 20), colour).save(path)
+    return [str(path) for path in paths]
+
+
+# The guide's pipeline, in the names and calls that it uses; only imports and address are ours.
+PIPELINE = """
+import os
+import argparse
+from vqa_async.dataflow import FileStorage
+from vqa_async.dataflow import APIVLMServing_openai
+from vqa_async.dataflow import PromptedVQAGenerator
+
+os.environ["DF_API_KEY"] = "sk-canary-in-the-script"
+
+class ImageVQAPipeline:
+    def __init__(self, first_entry_file, cache_path="./cache_local_vqa", file_name_prefix="vqa_task",
+                 cache_type="json"):
+        self.storage = FileStorage(first_entry_file_name=first_entry_file, cache_path=cache_path,
+                                   file_name_prefix=file_name_prefix, cache_type=cache_type)
+        self.vlm_serving = APIVLMServing_openai(api_url="{url}", key_name_of_api_key="DF_API_KEY",
+                                                model_name="looks-1", max_workers={workers})
+        self.vqa_generator = PromptedVQAGenerator(serving=self.vlm_serving, system_prompt="Ask and answer.")
+
+    def forward(self):
+        self.vqa_generator.run(storage=self.storage.step(), input_conversation_key="conversation",
+                               input_image_key="image", output_answer_key="vqa")
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images_file", default="data/image_vqa/sample_data.json")
+    ImageVQAPipeline(first_entry_file=parser.parse_args().images_file).forward()
+"""
+
+
+def prepare(folder: Path, url: str, count: int, workers: int = 4) -> None:
+    """A working directory as the guide has it: script, images and questions, paths relative to it."""
+    (folder / "data" / "image_vqa").mkdir(parents=True)
+    Image.new("RGB", (30, 60), "green").save(folder / "data" / "image_vqa" / "person.png")
+    rows = [
+        {
+            "image": ["./data/image_vqa/person.png"],
+            "conversation": [{"from": "human", "value": f"Generate complete QA pairs. Variant {n}."}],
+        }
+        for n in range(count)
+    ]
+    (folder / "data" / "image_vqa" / "sample_data.json").write_text(json.dumps(rows))
+    (folder / "pipeline.py").write_text(PIPELINE.format(url=url, workers=workers))
+
+
+def test_the_guides_pipeline_runs_and_gives_its_output_form(endpoint: Endpoint, tmp_path: Path) -> None:
+    """The step file is an array of image and vqa, in input order, answered from the image."""
+    prepare(tmp_path, endpoint.base_url, count=3)
+    subprocess.run([sys.executable, "pipeline.py"], cwd=tmp_path, check=True, timeout=30)
+    answers = json.loads((tmp_path / "cache_local_vqa" / "vqa_task_step1.json").read_text())
+    assert [sorted(answer) for answer in answers] == [["image", "vqa"]] * 3
+    assert answers[0]["image"] == ["./data/image_vqa/person.png"]
+    assert all(answer["vqa"].startswith("- Q: ") for answer in answers)
+    assert all("30 x 60" in answer["vqa"] and "green" in answer["vqa"] for answer in answers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_pipeline_resumes(number: signal.Signals, tmp_path: Path) -> None:
+    """Interrupted and run again, it asks only what it has no answer to, and no key is on disk."""
+    endpoint = Endpoint("--latency", "0.05")
+    try:
+        prepare(tmp_path, endpoint.base_url, count=120, workers=4)
+        journal = tmp_path / "cache_local_vqa" / "vqa_task_step1.journal.jsonl"
+        first = subprocess.Popen(
+            [sys.executable, "pipeline.py"], cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not (
+            journal.exists() and journal.read_bytes().count(b"\n") > 20
+        ):
+            time.sleep(0.02)
+        first.send_signal(number)
+        first.wait(20)
+        kept = journal.read_bytes().count(b"\n")
+        assert 20 < kept < 120
+        subprocess.run([sys.executable, "pipeline.py"], cwd=tmp_path, check=True, timeout=30)
+    finally:
+        endpoint.close()
+    step = json.loads((tmp_path / "cache_local_vqa" / "vqa_task_step1.json").read_text())
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert len(step) == len({line["_meta"]["id"] for line in lines}) == len(lines) == 120
+    files = [p for p in tmp_path.rglob("*") if p.is_file() and p.name != "pipeline.py"]
+    assert not [p for p in files if b"sk-canary" in p.read_bytes() or b"base64" in p.read_bytes()]
+
+
+def test_the_workspace_script_runs_the_sample_data(endpoint: Endpoint, tmp_path: Path) -> None:
+    """image_vqa.py of `init`, with the address of a running endpoint, answers the whole sample."""
+    create_workspace(tmp_path, base_url=endpoint.base_url)
+    command = [sys.executable, "image_vqa.py", "--images_file", "data/image_vqa/sample_data.json"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=30)
+    sample = json.loads((tmp_path / "data" / "image_vqa" / "sample_data.json").read_text())
+    answers = json.loads((tmp_path / "cache_local_vqa" / "vqa_task_step1.json").read_text())
+    assert [answer.get("image") for answer in answers] == [row.get("image") for row in sample]
+
+
+def test_steps_follow_one_another(serving: APIVLMServing_openai, images: list[str], tmp_path: Path) -> None:
+    """A second operator reads what the first wrote, conversation included, and writes the next step."""
+    row = {"image": [images[0]], "conversation": [{"from": "human", "value": "What?"}]}
+    (tmp_path / "in.json").write_text(json.dumps([row]))
+    storage = FileStorage(str(tmp_path / "in.json"), str(tmp_path / "cache"), "task", "jsonl")
+    PromptedVQAGenerator(serving, "First.").run(storage.step())
+    PromptedVQAGenerator(serving, "Second.").run(storage.step(), output_answer_key="more")
+    last = json.loads((tmp_path / "cache" / "task_step2.jsonl").read_text())
+    assert "red" in last["vqa"]
+    assert "red" in last["more"]
+    assert last["conversation"] == row["conversation"]
+
+
+def test_the_pipeline_object_does_all_in_one(endpoint: Endpoint, images: list[str], tmp_path: Path) -> None:
+    """ImageVQAPipeline(...).forward() may be called twice: the second call sends nothing."""
+    rows = [{"image": path, "conversation": "Colour?"} for path in images]
+    (tmp_path / "in.json").write_text(json.dumps(rows))
+    pipeline = ImageVQAPipeline(
+        str(tmp_path / "in.json"), str(tmp_path / "cache"), api_url=endpoint.base_url, model_name="looks-1"
+    )
+    pipeline.forward()
+    first = (tmp_path / "cache" / "vqa_task_step1.json").read_bytes()
+    pipeline.forward()
+    assert (tmp_path / "cache" / "vqa_task_step1.json").read_bytes() == first
+    assert [("red" in a["vqa"], "blue" in a["vqa"]) for a in json.loads(first)] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_lists_of_texts_and_images_are_answered_in_order(
+    serving: APIVLMServing_openai, images: list[str]
+) -> None:
+    """generate_from_input and its one-image form keep the order of what they are given."""
+    answers = serving.generate_from_input(["Colour?"] * 3, "Be brief.", [images[0], [images[1]], None])
+    assert ["red" in (a or "") for a in answers] == [True, False, False]
+    assert ["blue" in (a or "") for a in answers] == [False, True, False]
+    one = serving.generate_from_input_one_image(images, ["a", "b"], model="looks-1", timeout=5)
+    assert ["red" in (a or "") for a in one] == [True, False]
+
+
+def test_conversations_are_answered_with_their_images(
+    serving: APIVLMServing_openai, images: list[str]
+) -> None:
+    """generate_from_input_messages takes both conversation forms; other media are refused."""
+    conversations = [
+        [{"from": "human", "value": "<image>Colour?"}],
+        [{"role": "user", "content": "Colour?"}],
+    ]
+    answers = serving.generate_from_input_messages(
+        conversations, [[images[0]], [images[1]]], system_prompt="S"
+    )
+    assert ["red" in (a or "") for a in answers] == [True, False]
+    with pytest.raises(ConfigError, match="video_list"):
+        serving.generate_from_input_messages(conversations, video_list=[["a.mp4"], []])
+
+
+def test_several_images_go_with_their_labels(serving: APIVLMServing_openai, images: list[str]) -> None:
+    """Both images of a group reach the endpoint; groups and labels must match in number."""
+    answers = serving.generate_from_input_multi_images(
+        [images], [["before", "after"]], user_prompts=["Compare."]
+    )
+    assert "red" in (answers[0] or "")
+    assert "blue" in (answers[0] or "")
+    with pytest.raises(ConfigError, match="2 image paths but 1 image labels"):
+        serving.generate_from_input_multi_images([images], [["one"]])
+
+
+def test_a_failed_item_is_none_and_counted(
+    serving: APIVLMServing_openai, images: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Never a string that looks like an answer."""
+    with caplog.at_level(logging.WARNING, "vqa_async.dataflow"):
+        answers = serving.generate_from_input(["a", "b"], image_inputs=[images[0], "missing.png"])
+    assert answers[1] is None
+    assert not (answers[0] or "").startswith("Error")
+    assert "1 of 2 items failed" in caplog.text
+    serving.cleanup()
+
+
+def test_failed_rows_stay_out_of_the_step_file(
+    serving: APIVLMServing_openai, images: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They stand in the journal's failures, which the log names."""
+    rows = [{"image": path, "conversation": "Colour?"} for path in [images[0], "missing.png"]]
+    (tmp_path / "in.json").write_text(json.dumps(rows))
+    with caplog.at_level(logging.INFO, "vqa_async.dataflow"):
+        PromptedVQAGenerator(serving).run(FileStorage(str(tmp_path / "in.json"), str(tmp_path / "c")).step())
+    assert len(json.loads((tmp_path / "c" / "dataflow_cache_step_step1.json").read_text())) == 1
+    assert "dataflow_cache_step_step1.journal.failures.jsonl" in caplog.text
+
+
+def test_a_refused_key_is_raised_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator raises the reason; the key is in no message."""
+    monkeypatch.setenv("MY_KEY", "sk-canary-wrong")
+    (tmp_path / "in.json").write_text('[{"conversation": "What?"}]')
+    endpoint = Endpoint("--api-key", "sk-right")
+    try:
+        wrong = APIVLMServing_openai(endpoint.base_url, "MY_KEY", "looks-1")
+        storage = FileStorage(str(tmp_path / "in.json"), str(tmp_path / "cache"))
+        with pytest.raises(AuthError) as refused:
+            PromptedVQAGenerator(wrong).run(storage.step())
+    finally:
+        endpoint.close()
+    assert "sk-canary" not in repr(refused.value)
+
+
+def test_an_unknown_storage_type_is_refused() -> None:
+    """The step files are JSON or JSONL."""
+    with pytest.raises(ConfigError, match="cache_type"):
+        FileStorage("in.json", cache_type="pickle")
+
+
+def test_the_class_names_are_those_of_the_guide() -> None:
+    """What the guide's script imports is what this module exports."""
+    used = set(re.findall(r"from vqa_async\.dataflow import (\w+)", PIPELINE))
+    module = ast.parse(Path(os.path.realpath(sys.modules["vqa_async.dataflow"].__file__ or "")).read_text())
+    classes = {node.name for node in module.body if isinstance(node, ast.ClassDef)}
+    assert used | {"ImageVQAPipeline"} <= classes
