@@ -33,7 +33,7 @@ def settings_toml(config: Config) -> str:
 
 
 def _groups(config: Config) -> Iterator[str]:
-    help_of = _option_help()
+    help_of = option_help()
     for group in fields(Config):
         values = getattr(config, group.name)
         yield f"# ---- {_first_line(type(values).__doc__ or group.name)}\n"
@@ -61,7 +61,7 @@ def _toml_value(value: Any) -> str:
     return f"{value:_}" if isinstance(value, int) else repr(value)
 
 
-def _option_help() -> dict[str, str]:
+def option_help() -> dict[str, str]:
     """The help of each option: the string below its field, on one line."""
     tree = ast.parse(inspect.getsource(vqa_async.config))
     classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
