@@ -13,7 +13,8 @@ OpenAI-compatible really send (error as a string, as a list, in ``detail``, in a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -27,6 +28,7 @@ from vqa_async.errors import (
     ModelNotFound,
     QuotaExceeded,
     RateLimited,
+    RecordError,
     Rejected,
     RequestError,
     ResponseError,
@@ -104,38 +106,55 @@ class RequestForm:
     def __init__(self, model: str, sampling: Sampling, *, detail: str | None = None) -> None:
         self._start = b'{"model":' + orjson.dumps(model) + b',"messages":['
         prompt = DEFAULT_SYSTEM_PROMPT if sampling.system_prompt is None else sampling.system_prompt
-        self._system = orjson.dumps({"role": "system", "content": prompt}) + b"," if prompt else b""
+        self._system = orjson.dumps({"role": "system", "content": prompt}) if prompt else b""
         self._end = b"]" + _parameters(sampling) + b"}"
         self._image_end = (f'","detail":"{detail}"' if detail else '"').encode() + b"}}"
 
     def body(self, messages: Sequence[Message], images: Sequence[PreparedImage]) -> Body:
-        """The request body for ``messages``, whose image references stand for ``images`` in order."""
+        """The request body for ``messages``, whose image references stand for ``images`` in order.
+
+        Raises:
+            RecordError: a text holds unpaired surrogates, which no JSON body can carry.
+        """
         pieces = _Pieces(self._start)
-        if not any(message.role == "system" for message in messages):
-            pieces.text(self._system)
+        system = b"" if any(message.role == "system" for message in messages) else self._system
+        pieces.text(system)
         rest = iter(images)
         for number, message in enumerate(messages):
-            pieces.text(b"," if number else b"")
+            pieces.text(b"," if number or system else b"")
             pieces.text(b'{"role":"' + message.role.encode() + b'","content":')
             self._content(message.parts, rest, pieces)
             pieces.text(b"}")
         pieces.text(self._end)
         return pieces.body()
 
-    def _content(self, parts: Sequence[str | ImageRef], images: Any, pieces: _Pieces) -> None:
+    def _content(
+        self, parts: Sequence[str | ImageRef], images: Iterator[PreparedImage], pieces: _Pieces
+    ) -> None:
         if len(parts) == 1 and isinstance(parts[0], str):
-            pieces.text(orjson.dumps(parts[0]))  # plain text: the form that every server knows
+            pieces.text(_string(parts[0]))  # plain text: the form that every server knows
             return
         pieces.text(b"[")
         for number, part in enumerate(parts):
             pieces.text(b"," if number else b"")
             if isinstance(part, str):
-                pieces.text(b'{"type":"text","text":' + orjson.dumps(part) + b"}")
+                pieces.text(b'{"type":"text","text":' + _string(part) + b"}")
             else:
                 pieces.text(b'{"type":"image_url","image_url":{"url":"')
                 pieces.image(next(images))
                 pieces.text(self._image_end)
         pieces.text(b"]")
+
+
+def _string(text: str) -> bytes:
+    """``text`` as a JSON string."""
+    try:
+        return orjson.dumps(text)
+    except orjson.JSONEncodeError:
+        raise RecordError(
+            "The conversation holds unpaired surrogates (such as \\ud800), which are no characters: mend it.",
+            code="invalid_text",
+        ) from None
 
 
 def _parameters(sampling: Sampling) -> bytes:
@@ -177,25 +196,35 @@ def read_completion(body: bytes) -> Completion:
 
 
 def _decode(body: bytes) -> dict[str, Any]:
-    try:
-        reply = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise _not_json(body) from None
+    reply = _json(body)
+    if reply is _NOT_JSON:
+        raise _not_json(body)
     if not isinstance(reply, dict):
         raise _malformed("is not a JSON object", body)
     return reply
 
 
+_NOT_JSON = object()
+
+
+def _json(body: bytes) -> Any:
+    # The parser's exception holds the whole reply, and would stay with any error raised in its handler.
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _NOT_JSON
+
+
 def _not_json(body: bytes) -> ResponseError:
     head = body[:512].lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html")):
+    if head.startswith(b"<"):
         return ResponseError(
             "The endpoint answered with a web page instead of JSON: the address is not that of a chat API. "
-            "Check --base-url; it usually ends in /v1.",
+            f"Check --base-url; it usually ends in /v1. The page begins {excerpt(body, 200)!r}.",
             code="html_response",
             excerpt=excerpt(body),
         )
-    if head.startswith((b"data:", b"event:")):
+    if head.startswith((b"data:", b"event:", b": ")):
         return ResponseError(
             "The endpoint answered with an event stream, which was not asked for.",
             code="unexpected_stream",
@@ -211,7 +240,11 @@ def _malformed(what: str, body: bytes) -> ResponseError:
 def _first_choice(reply: dict[str, Any], body: bytes) -> dict[str, Any]:
     choices = reply.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return choices[0]
+        choice: dict[str, Any] = choices[0]
+        # Routers that lose their upstream in the middle send what they have, and the error beside it.
+        if choice.get("error") or choice.get("finish_reason") == "error":
+            raise error_in_ok_reply({"error": choice.get("error") or "the answer was broken off"})
+        return choice
     if reply.get("error"):
         raise error_in_ok_reply(reply)
     raise _malformed("has no choices", body)
@@ -225,7 +258,7 @@ def _text_of(message: dict[str, Any], finish_reason: object, body: bytes) -> str
     content = message.get("content")
     if isinstance(content, list):
         content = _join_parts(content, body)
-    if isinstance(content, str) and content.strip():
+    if isinstance(content, str) and content.strip().strip(_INVISIBLE):
         return content
     if message.get("tool_calls"):
         raise _no_text("unexpected_tool_call", "The model called a tool instead of answering.", body)
@@ -237,6 +270,10 @@ def _text_of(message: dict[str, Any], finish_reason: object, body: bytes) -> str
         )
         raise _no_text("empty_response", f"The model's answer is empty{reason}.", body)
     raise _no_text("malformed_content", "The answer's content is not text.", body)
+
+
+_INVISIBLE = "\0\u200b\u200c\u200d\u2060\ufeff \t\r\n"
+"""Characters that show nothing and that ``str.strip`` leaves: an answer of these alone is empty."""
 
 
 def _join_parts(parts: list[Any], body: bytes) -> str:
@@ -276,34 +313,48 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _ErrorFacts:
-    """What an error reply says, in whatever form it says it."""
+    """What an error reply says, in whatever form it says it.
+
+    ``words`` are the short ones that name the cause (``code``, ``type``), in lower case, the best first.
+    """
 
     message: str
-    code: str
+    words: tuple[str, ...] = ()
+
+    def says(self, words: frozenset[str]) -> bool:
+        return not words.isdisjoint(self.words)
 
 
 def error_in_ok_reply(reply: Mapping[str, Any]) -> RequestError:
-    """The error for a body with an ``error`` field that came with status 200."""
+    """The error for a body, or a choice in it, with an ``error`` field that came with status 200."""
     facts = _facts(reply)
-    status = reply["error"].get("code") if isinstance(reply["error"], dict) else None
-    if isinstance(status, int) and 400 <= status < 600:
-        return _classify(status, facts, None)
-    if facts.code in _CODES:
-        return _classify(_CODES[facts.code], facts, None)
+    error = reply.get("error")
+    status = _status(error.get("code")) if isinstance(error, dict) else None
+    meant = status or next((_STATUS_OF[word] for word in facts.words if word in _STATUS_OF), None)
+    if meant is not None:
+        return _classify(meant, facts, None)
     return ResponseError(
         f"The endpoint answered 200 with an error: {facts.message or 'no message'}", excerpt=facts.message
     )
 
 
-_CODES = {
-    "insufficient_quota": 429,
+def _status(code: object) -> int | None:
+    """An HTTP status that stands where an error code may stand, as a number or as text."""
+    status = int(code) if isinstance(code, str) and code.isdecimal() and len(code) == 3 else code
+    return status if isinstance(status, int) and 400 <= status < 600 else None
+
+
+_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_UNKNOWN_MODEL = frozenset({"model_not_found", "invalid_model", "unknown_model"})
+_CONTENT = frozenset({"content_filter", "content_policy_violation", "context_length_exceeded"})
+_STATUS_OF = {
+    **dict.fromkeys(_QUOTA, 429),
+    **dict.fromkeys(_UNKNOWN_MODEL, 404),
+    **dict.fromkeys(_CONTENT, 400),
     "rate_limit_exceeded": 429,
     "invalid_api_key": 401,
-    "model_not_found": 404,
-    "content_filter": 400,
-    "context_length_exceeded": 400,
 }
-"""Error codes whose meaning does not depend on the status that they come with."""
+"""Error words whose meaning does not depend on the status that they come with."""
 
 
 def read_error(status: int, body: bytes, *, retry_after_s: float | None, location: str = "") -> StatusError:
@@ -327,21 +378,22 @@ def read_error(status: int, body: bytes, *, retry_after_s: float | None, locatio
 
 
 def _facts_of(body: bytes) -> _ErrorFacts:
-    try:
-        reply = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return _ErrorFacts(excerpt(body), "")
-    return _facts(reply) if isinstance(reply, dict) else _ErrorFacts(excerpt(body), "")
+    reply = _json(body)
+    facts = _facts(reply) if isinstance(reply, dict) else _ErrorFacts("")
+    return facts if facts.message else _ErrorFacts(excerpt(body).rstrip(". "), facts.words)
 
 
 def _facts(reply: Mapping[str, Any]) -> _ErrorFacts:
-    """Message and code from the forms in use: error object or string, ``message``, ``detail``."""
+    """Message and words from the forms in use: error object or string, ``message``, ``detail``."""
     error = reply.get("error")
     holder = error if isinstance(error, dict) else reply
     message = next((holder[key] for key in ("message", "detail", "error") if holder.get(key)), "")
     text = message if isinstance(message, str) else orjson.dumps(message, default=str).decode()
-    code = holder.get("code") or holder.get("type") or ""
-    return _ErrorFacts(printable(text)[:EXCERPT_CHARS].rstrip(". "), str(code)[:80])
+    words = [holder.get("code"), holder.get("type")]
+    return _ErrorFacts(
+        printable(text[: 4 * EXCERPT_CHARS])[:EXCERPT_CHARS].rstrip(". "),
+        tuple(word.strip().lower().replace(" ", "_")[:80] for word in words if isinstance(word, str)),
+    )
 
 
 def _classify(status: int, facts: _ErrorFacts, retry_after_s: float | None) -> StatusError:
@@ -359,9 +411,11 @@ def _classify(status: int, facts: _ErrorFacts, retry_after_s: float | None) -> S
 
 def _code(kind: type[StatusError], facts: _ErrorFacts) -> str | None:
     """The server's own word where a record is rejected (context_length_exceeded); ours elsewhere."""
-    word = facts.code.strip().lower().replace(" ", "_")
-    known = word.replace("_", "").isalpha() and not word.endswith("error")
-    return word if kind is Rejected and known else None
+    telling = (word for word in facts.words if _WORD.fullmatch(word) and not word.endswith("error"))
+    return next(telling, None) if kind is Rejected else None
+
+
+_WORD = re.compile(r"[a-z]+(_[a-z]+)+")
 
 
 _SENTENCES: dict[type[StatusError], str] = {
@@ -379,8 +433,10 @@ _SENTENCES: dict[type[StatusError], str] = {
 
 def _kind(status: int, facts: _ErrorFacts) -> type[StatusError]:
     """The class of an error, by status first and by the server's words where a status has two meanings."""
-    if facts.code == "insufficient_quota" or status == 402:
+    if status == 402 or facts.says(_QUOTA):
         return QuotaExceeded
+    if 400 <= status < 500 and facts.says(_CONTENT):
+        return Rejected  # some say so with 403
     if status in (401, 403):
         return AuthError
     if status == 404:
@@ -397,11 +453,26 @@ def _kind(status: int, facts: _ErrorFacts) -> type[StatusError]:
 
 
 def _names_model(facts: _ErrorFacts) -> bool:
-    return "model" in facts.code.lower() or "model" in facts.message.lower()
+    return "model" in facts.message.lower() or any("model" in word for word in facts.words)
 
 
 def _unknown_model(facts: _ErrorFacts) -> bool:
-    """Some gateways answer 400 for a model that they do not know."""
-    words = facts.message.lower()
-    unknown = any(sign in words for sign in ("does not exist", "not found", "unknown model", "invalid model"))
-    return facts.code == "model_not_found" or ("model" in words and unknown)
+    """Whether a 400 is about the model and not about this record. Some gateways answer so.
+
+    The sentence may quote the record, and records may say anything about models: so it counts only where it
+    begins with the model, and gives its name in quotes or after an equals sign.
+    """
+    return facts.says(_UNKNOWN_MODEL) or _MODEL_SENTENCE.match(facts.message) is not None
+
+
+_MODEL_SENTENCE = re.compile(
+    r"""(?ix)
+    (?: \{? ['"]? [\w/.]+ ['"]? :\s+ ['"]? ){0,3}           # litellm.BadRequestError: /chat/completions:
+    (?: invalid\s+model\s+name\s+passed\s+in\s+model=
+      | (?:invalid|unknown)\s+model:?\s+ [`'"]? [\w./:@-]+ [`'"]? $
+      | (?:the\s+)? (?:requested\s+)? model \s+ (?P<quote>[`'"]) [\w./:@-]+ (?P=quote) \s+
+        (?: does\s+not\s+exist | (?:is\s+|was\s+)?not\s+found | is\s+not\s+(?:available|supported|served) )
+      | [\w.-]+/[\w./:@-]+ \s+ is\s+not\s+a\s+valid\s+model\s+id
+      | model\s+not\s+(?:exist|found) $
+    )""",
+)

@@ -2,6 +2,9 @@
 
 ``complete`` never raises for a record's sake: whatever goes wrong with one record ends as its Failure. Only
 two things pass through: cancellation, and a journal that cannot be written.
+
+Whatever an endpoint sends is searched for the secrets that were sent to it before anything else reads it;
+and an error that leaves here is stripped of its traceback, whose frames hold the images.
 """
 
 from __future__ import annotations
@@ -10,33 +13,64 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from vqa_async.chat import Body, RequestForm, read_completion, read_error
 from vqa_async.config import Limits, RetryPolicy, Timeouts
 from vqa_async.endpoints import EndpointPool, EndpointState
-from vqa_async.errors import AuthError, JournalError, RequestError, VQAError
+from vqa_async.errors import AuthError, JournalError, RequestError, ResponseError, StatusError, VQAError
 from vqa_async.images import ImageLoader
 from vqa_async.models import AttemptFailed, Completion, Failure, Record, Result, Success
 from vqa_async.qa import parse_pairs
-from vqa_async.retry import next_wait, retry_after_s, should_retry_header
+from vqa_async.retry import header, next_wait, retry_after_s, should_retry_header
 from vqa_async.transport import Response, Transport
 
 Save = Callable[[Result], Awaitable[None]]
 """Keeps a result; when it returns, the result is safe."""
 
 
-class _Attempts:
-    """What happened to one record so far."""
+class _Course:
+    """One record on its way: what is asked, who is to be told, and what happened so far."""
 
-    __slots__ = ("count", "endpoint", "first_at")
+    __slots__ = (
+        "body",
+        "count",
+        "endpoint",
+        "first_at",
+        "first_error",
+        "may_retry",
+        "notify",
+        "record",
+        "save",
+    )
 
-    def __init__(self) -> None:
+    body: Body
+
+    def __init__(
+        self,
+        record: Record,
+        save: Save | None,
+        may_retry: Callable[[], bool],
+        notify: Callable[[AttemptFailed], None],
+    ) -> None:
+        self.record = record
+        self.save = save
+        self.may_retry = may_retry
+        self.notify = notify
         self.count = 0
         self.first_at = 0.0
         self.endpoint: EndpointState | None = None
+        self.first_error: RequestError | None = None
+
+    def elapsed_s(self) -> float:
+        """Seconds since the first attempt began."""
+        return asyncio.get_running_loop().time() - self.first_at if self.count else 0.0
 
 
 class VLMClient:
@@ -77,9 +111,18 @@ class VLMClient:
         self._limits = limits
         self._retry = retry
         self._key_hint = key_hint
-        self._secrets = tuple(secret for secret in secrets if len(secret) >= 4)
+        self._secrets = _Secrets(secrets)
         self._rng = rng or random.Random()
-        self._sleep = sleep
+        # One for all records: tenacity keeps what belongs to a call in the call's state, and what it keeps
+        # in the object only from one step to the next, between which nothing else runs.
+        self._retrying = AsyncRetrying(
+            retry=retry_if_exception_type(RequestError),
+            wait=self._wait,
+            stop=lambda state: state.upcoming_sleep == math.inf,
+            before_sleep=self._tell,
+            sleep=sleep,
+            reraise=True,
+        )
         self._on_wire: set[asyncio.Task[object]] = set()
 
     def is_on_wire(self, task: asyncio.Task[None]) -> bool:
@@ -106,125 +149,172 @@ class VLMClient:
         Raises:
             JournalError: ``save`` failed.
         """
-        attempts = _Attempts()
+        course = _Course(record, save, may_retry, notify)
         try:
             async with self._images.prepare(record.images, record.folder) as images:
-                body = self._form.body(record.messages, images)
-                return await self._until_answered(record, body, attempts, save, may_retry, notify)
+                course.body = self._form.body(record.messages, images)
+                return await self._until_answered(course)
         except JournalError:
             raise
         except VQAError as error:
-            failure = Failure(record, self._redacted(error, attempts), attempts.count, time.time())
+            reason = error
         except Exception as error:
             # A defect of ours or of a plug-in: it costs this record, never the others.
-            unexpected = VQAError(f"Unexpected {type(error).__name__}: {error}", code="internal")
-            failure = Failure(record, self._redacted(unexpected, attempts), attempts.count, time.time())
+            reason = _unexpected(error)
+        failure = Failure(record, self._settled(reason, course), course.count, time.time())
         # A Failure that ends the run is not saved: its record stays open for the next run.
         if save is not None and not failure.error.stops_run and (may_retry() or not failure.error.retryable):
             await save(failure)
         return failure
 
-    async def _until_answered(
-        self,
-        record: Record,
-        body: Body,
-        attempts: _Attempts,
-        save: Save | None,
-        may_retry: Callable[[], bool],
-        notify: Callable[[AttemptFailed], None],
-    ) -> Success:
-        def wait(state: RetryCallState) -> float:
-            assert state.outcome is not None
-            error = state.outcome.exception()
-            assert error is not None
-            elapsed_s = asyncio.get_running_loop().time() - attempts.first_at
-            seconds = next_wait(
-                error, attempt=attempts.count, elapsed_s=elapsed_s, policy=self._retry, rng=self._rng
-            )
-            return math.inf if seconds is None or not may_retry() else seconds
+    async def _until_answered(self, course: _Course) -> Success:
+        # Most records are answered at once and need no machinery; what fails goes through it from the start.
+        try:
+            return await self._attempt(course)
+        except RequestError as error:
+            course.first_error = error
+        return await self._retrying(self._again, course)
 
-        def tell(state: RetryCallState) -> None:
-            assert state.outcome is not None
-            error = state.outcome.exception()
-            assert isinstance(error, VQAError)
-            notify(AttemptFailed(record.id, error, attempts.count, state.upcoming_sleep))
+    async def _again(self, course: _Course) -> Success:
+        if course.first_error is not None:
+            error, course.first_error = course.first_error, None
+            raise error
+        return await self._attempt(course)
 
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, RequestError)),
-            wait=wait,
-            stop=lambda state: state.upcoming_sleep == math.inf,
-            before_sleep=tell,
-            sleep=self._sleep,
-            reraise=True,
+    def _wait(self, state: RetryCallState) -> float:
+        course, error = _course_of(state)
+        seconds = next_wait(
+            error, attempt=course.count, elapsed_s=course.elapsed_s(), policy=self._retry, rng=self._rng
         )
-        return await retrying(self._attempt, record, body, attempts, save)
+        return math.inf if seconds is None or not course.may_retry() else seconds
 
-    async def _attempt(self, record: Record, body: Body, attempts: _Attempts, save: Save | None) -> Success:
+    def _tell(self, state: RetryCallState) -> None:
+        course, error = _course_of(state)
+        course.notify(AttemptFailed(course.record.id, _detached(error), course.count, state.upcoming_sleep))
+
+    async def _attempt(self, course: _Course) -> Success:
         loop = asyncio.get_running_loop()
-        async with self._pool.permit(avoid=attempts.endpoint) as endpoint:
+        async with self._pool.permit(avoid=course.endpoint) as endpoint:
             task = asyncio.current_task()
             assert task is not None
             self._on_wire.add(task)
             try:
                 started = loop.time()
-                attempts.first_at = attempts.first_at or started
-                attempts.count += 1
-                attempts.endpoint = endpoint
-                completion = await self._exchange(endpoint, body)
-                result = self._success(record, completion, body, attempts, loop.time() - started)
-                if save is not None:
-                    await save(result)
+                course.first_at = course.first_at or started
+                course.count += 1
+                course.endpoint = endpoint
+                completion = await self._exchange(endpoint, course.body)
+                result = self._success(completion, course, endpoint, loop.time() - started)
+                if course.save is not None:
+                    await course.save(result)
                 return result
             finally:
                 self._on_wire.discard(task)
 
     async def _exchange(self, endpoint: EndpointState, body: Body) -> Completion:
+        sent_at = self._pool.now()
         try:
             request = endpoint.request(body, self._timeouts, self._limits)
-            completion = _read(await self._transport.send(request))
+            completion = _read(self._secrets.removed_from(await self._transport.send(request)))
         except RequestError as error:
             error.endpoint = endpoint.url
             if isinstance(error, AuthError) and self._key_hint:
                 error.message += f" {self._key_hint}"
-            self._pool.failed(endpoint, error)
+            self._pool.failed(endpoint, error, sent_at=sent_at)
+            self._redact(error)
             raise
         self._pool.succeeded(endpoint)
         return completion
 
     def _success(
-        self, record: Record, completion: Completion, body: Body, attempts: _Attempts, latency_s: float
+        self, completion: Completion, course: _Course, endpoint: EndpointState, latency_s: float
     ) -> Success:
-        assert attempts.endpoint is not None
-        text = self._redact(completion.text)
+        text = self._secrets.removed(completion.text)  # once more: JSON escapes may have hidden one
         if text is not completion.text:
-            completion = Completion(text, completion.model, completion.finish_reason, completion.usage)
+            completion = replace(completion, text=text)
         return Success(
-            record=record,
+            record=course.record,
             completion=completion,
             pairs=parse_pairs(text),
-            endpoint=attempts.endpoint.url,
-            attempts=attempts.count,
+            endpoint=endpoint.url,
+            attempts=course.count,
             latency_s=latency_s,
             finished_at=time.time(),
-            request_digest=body.digest,
+            request_digest=course.body.digest,
         )
 
-    def _redacted(self, error: VQAError, attempts: _Attempts) -> VQAError:
-        """``error`` with its facts complete and no secret in any of them."""
-        error.message = self._redact(error.message)[:500]
-        error.args = (error.message,)
+    def _settled(self, error: VQAError, course: _Course) -> VQAError:
+        """``error`` with its facts complete, no secret in any of them, and nothing hanging on it."""
+        self._redact(error)
         if isinstance(error, RequestError):
-            error.attempts = attempts.count
-            error.elapsed_s = asyncio.get_running_loop().time() - attempts.first_at
-        if hasattr(error, "excerpt"):
-            error.excerpt = self._redact(error.excerpt)
-        return error
+            error.attempts = course.count
+            error.elapsed_s = course.elapsed_s()
+        return _detached(error)
 
-    def _redact(self, text: str) -> str:
-        for secret in self._secrets:
+    def _redact(self, error: VQAError) -> None:
+        error.message = self._secrets.removed(error.message)[:500]
+        error.args = (error.message,)
+        if isinstance(error, StatusError | ResponseError):
+            error.excerpt = self._secrets.removed(error.excerpt)
+
+
+class _Secrets:
+    """Strings that must not appear in anything that is kept.
+
+    Not all that is given can be one: local servers take EMPTY or none for a key, gateways want headers such
+    as ``X-Team: blue``, and to blot these out would spoil answers. A secret is long, or more than a word.
+    """
+
+    def __init__(self, given: Iterable[str]) -> None:
+        words = {word for secret in given for word in (secret, *secret.split())}
+        self._texts = tuple(sorted(filter(_is_secret, words), key=len, reverse=True))
+        self._bytes = tuple(text.encode() for text in self._texts)
+
+    def removed(self, text: str) -> str:
+        """``text`` without them; the same object where it holds none."""
+        for secret in self._texts:
             if secret in text:
                 text = text.replace(secret, "[removed]")
         return text
+
+    def removed_from(self, response: Response) -> Response:
+        """``response`` without them: before parts are cut out of it, or a cut might leave half of one."""
+        body = response.body
+        for secret in self._bytes:
+            if secret in body:
+                body = body.replace(secret, b"[removed]")
+        location = header(response.headers, "location") if 300 <= response.status < 400 else ""
+        clean = self.removed(location)
+        if body is response.body and clean is location:
+            return response
+        return Response(response.status, {"Location": clean} if clean else response.headers, body)
+
+
+def _is_secret(word: str) -> bool:
+    is_word = word.isalpha() or not any(map(str.isalpha, word))
+    return len(word) >= 20 or (len(word) >= 6 and not is_word)
+
+
+def _course_of(state: RetryCallState) -> tuple[_Course, RequestError]:
+    assert state.outcome is not None
+    course, error = state.args[0], state.outcome.exception()
+    assert isinstance(error, RequestError)
+    return course, error
+
+
+def _unexpected(error: Exception) -> VQAError:
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    where = f"{PurePath(frame.f_code.co_filename).name}:{line}"
+    return VQAError(f"Unexpected {type(error).__name__} at {where}: {error}", code="internal")
+
+
+_E = TypeVar("_E", bound=VQAError)
+
+
+def _detached(error: _E) -> _E:
+    """``error`` without traceback and context: through their frames it would keep the images in memory."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def _read(response: Response) -> Completion:
@@ -237,7 +327,7 @@ def _read(response: Response) -> Completion:
         response.status,
         response.body,
         retry_after_s=retry_after_s(response.headers, now=time.time()),
-        location=response.headers.get("Location", ""),
+        location=header(response.headers, "location"),
     )
     advice = should_retry_header(response.headers)
     if advice is not None and not error.stops_run:

@@ -65,7 +65,7 @@ class EndpointState:
 
     def admits(self, now: float) -> bool:
         """Whether a request may start here at ``now``."""
-        return self.gate.admits(now) and self.breaker.admits(now, self.gate.in_flight)
+        return self.gate.admits(now) and self.breaker.admits(now)
 
     def waits_until(self) -> float:
         """The loop time before which nothing starts here."""
@@ -102,8 +102,9 @@ class EndpointPool:
         self._limits = limits
         self._clock = clock
         self._in_flight = 0
-        self._waiters: deque[asyncio.Future[EndpointState]] = deque()
+        self._waiters: deque[_Permit] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
 
     def __repr__(self) -> str:
         return f"<EndpointPool {self._in_flight} in flight, {len(self._waiters)} waiting>"
@@ -115,7 +116,7 @@ class EndpointPool:
 
     def statistics(self) -> tuple[EndpointStatistics, ...]:
         """A snapshot of each endpoint."""
-        now = self._now()
+        now = self.now()
         return tuple(endpoint.statistics(now) for endpoint in self._endpoints)
 
     def permit(self, *, avoid: EndpointState | None = None) -> AbstractAsyncContextManager[EndpointState]:
@@ -133,30 +134,40 @@ class EndpointPool:
         endpoint.gate.succeeded()
         endpoint.breaker.succeeded()
 
-    def failed(self, endpoint: EndpointState, error: RequestError) -> None:
-        """``endpoint`` failed a request: pause it, count it, and mark ``error`` where it ends the run."""
-        now = self._now()
+    def failed(self, endpoint: EndpointState, error: RequestError, *, sent_at: float | None = None) -> None:
+        """``endpoint`` failed a request: pause it, count it, and mark ``error`` where it ends the run.
+
+        Args:
+            endpoint: which one.
+            error: how it failed.
+            sent_at: the pool's time at which the request was sent; default: now.
+        """
+        now = self.now()
+        sent_at = now if sent_at is None else sent_at
         if isinstance(error, RateLimited):
-            self._rate_limited(endpoint, error, now)
+            endpoint.breaker.succeeded()
+            self._rate_limited(endpoint, error, now, sent_at)
         elif isinstance(error, TransportError | ServerError):
-            endpoint.breaker.failed(now)
-            self._judge_outage(endpoint, error, now)
+            endpoint.breaker.failed(now, sent_at=sent_at)
+            self._judge_outage(error, now)
         elif isinstance(error, ResponseError) and error.code == "html_response":
-            endpoint.breaker.failed(now)
+            endpoint.breaker.failed(now, sent_at=sent_at)
             error.stops_run = self._never_answered()
         else:
             endpoint.breaker.succeeded()  # it answers, even if not as hoped
 
-    def _rate_limited(self, endpoint: EndpointState, error: RateLimited, now: float) -> None:
-        endpoint.breaker.succeeded()
+    def _rate_limited(self, endpoint: EndpointState, error: RateLimited, now: float, sent_at: float) -> None:
         wait_s = error.retry_after_s
-        if wait_s is not None and wait_s > self._limits.max_outage:
+        endpoint.gate.rate_limited(now, wait_s, sent_at=sent_at)
+        if any(e.waits_until() <= now for e in self._endpoints):
+            error.retry_after_s = None  # another endpoint can take the record now
+        elif wait_s is not None and all(
+            e.gate.resume_at - now > self._limits.max_outage for e in self._endpoints
+        ):
             error.stops_run = True
             error.message += f" It asks to wait {wait_s:,.0f} s: run the same command again after that."
-            return
-        endpoint.gate.rate_limited(now, wait_s)
 
-    def _judge_outage(self, endpoint: EndpointState, error: RequestError, now: float) -> None:
+    def _judge_outage(self, error: RequestError, now: float) -> None:
         if isinstance(error, TransportError) and error.code in ("connect", "dns") and self._never_answered():
             error.stops_run = True
             return
@@ -176,45 +187,52 @@ class EndpointPool:
 
     # --- permits ----------------------------------------------------------------------------------------
 
-    async def _acquire(self, avoid: EndpointState | None) -> EndpointState:
-        if not self._waiters and (endpoint := self._choose(avoid)) is not None:
-            return self._enter(endpoint)
-        waiter: asyncio.Future[EndpointState] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+    async def _acquire(self, permit: _Permit) -> EndpointState:
+        if not self._waiters and (endpoint := self._choose(permit.avoid)) is not None:
+            return self._enter(permit, endpoint)
+        permit.turn = asyncio.get_running_loop().create_future()
+        self._waiters.append(permit)
         self._wake()
         try:
-            return await waiter
+            return await permit.turn
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():  # it was handed over and cancelled in one go
-                self._release(waiter.result())
+            if permit.endpoint is not None:  # it was handed over and cancelled in one go
+                self._release(permit)
             raise
 
-    def _enter(self, endpoint: EndpointState) -> EndpointState:
+    def _enter(self, permit: _Permit, endpoint: EndpointState) -> EndpointState:
         self._in_flight += 1
         endpoint.gate.in_flight += 1
+        permit.endpoint = endpoint
+        permit.is_probe = endpoint.breaker.entered()
         return endpoint
 
-    def _release(self, endpoint: EndpointState) -> None:
+    def _release(self, permit: _Permit) -> None:
+        endpoint, permit.endpoint = permit.endpoint, None
+        assert endpoint is not None
         self._in_flight -= 1
         endpoint.gate.in_flight -= 1
+        if permit.is_probe:
+            endpoint.breaker.probe_ended()
         self._wake()
 
     def _wake(self) -> None:
         """Hand out what is free to those who wait, in their order."""
         while self._waiters:
-            if self._waiters[0].done():  # cancelled while it waited
-                self._waiters.popleft()
-                continue
-            endpoint = self._choose(None)
-            if endpoint is None:
-                self._set_timer()
-                return
-            self._waiters.popleft().set_result(self._enter(endpoint))
+            permit = self._waiters[0]
+            assert permit.turn is not None
+            if not permit.turn.done():  # else it was cancelled while it waited
+                endpoint = self._choose(permit.avoid)
+                if endpoint is None:
+                    self._set_timer()
+                    return
+                permit.turn.set_result(self._enter(permit, endpoint))
+            self._waiters.popleft()
 
     def _choose(self, avoid: EndpointState | None) -> EndpointState | None:
         if self._in_flight >= self._limits.max_workers:
             return None
-        now = self._now()
+        now = self.now()
         free = [endpoint for endpoint in self._endpoints if endpoint.admits(now)]
         if len(free) <= 1:
             return free[0] if free else None
@@ -222,15 +240,21 @@ class EndpointPool:
 
     def _set_timer(self) -> None:
         """Wake up at the next moment that changes something by itself: the end of a pause."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        now = self._now()
-        ends = [until for e in self._endpoints if (until := e.waits_until()) > now]
-        if ends:
-            self._timer = asyncio.get_running_loop().call_later(min(ends) - now, self._wake)
+        now = self.now()
+        next_end = min((end for e in self._endpoints if (end := e.waits_until()) > now), default=None)
+        if self._timer is not None and next_end == self._timer_at:
+            return  # a full house asks at every permit that is given back
+        self.close()
+        if next_end is not None:
+            self._timer_at = next_end
+            self._timer = asyncio.get_running_loop().call_later(next_end - now, self._ring)
 
-    def _now(self) -> float:
+    def _ring(self) -> None:
+        self._timer = None
+        self._wake()
+
+    def now(self) -> float:
+        """The time by which pauses are reckoned."""
         return self._clock() if self._clock else asyncio.get_running_loop().time()
 
     def close(self) -> None:
@@ -241,19 +265,19 @@ class EndpointPool:
 
 
 class _Permit:
-    """One permit, as an async context manager."""
+    """One permit, as an async context manager; while it waits, its place in the line."""
 
-    __slots__ = ("_avoid", "_endpoint", "_pool")
+    __slots__ = ("_pool", "avoid", "endpoint", "is_probe", "turn")
 
     def __init__(self, pool: EndpointPool, avoid: EndpointState | None) -> None:
         self._pool = pool
-        self._avoid = avoid
-        self._endpoint: EndpointState | None = None
+        self.avoid = avoid
+        self.endpoint: EndpointState | None = None
+        self.is_probe = False
+        self.turn: asyncio.Future[EndpointState] | None = None
 
     async def __aenter__(self) -> EndpointState:
-        self._endpoint = await self._pool._acquire(self._avoid)
-        return self._endpoint
+        return await self._pool._acquire(self)
 
     async def __aexit__(self, *exc: object) -> None:
-        assert self._endpoint is not None
-        self._pool._release(self._endpoint)
+        self._pool._release(self)

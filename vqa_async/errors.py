@@ -32,6 +32,8 @@ not chained: those of HTTP clients carry the request headers, and with them the 
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "AuthError",
     "ConfigError",
@@ -76,6 +78,17 @@ class VQAError(Exception):
         self.message = message
         if code is not None:
             self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are remade from their arguments alone, which would lose the facts between processes.
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[VQAError], args: tuple[Any, ...], facts: dict[str, Any]) -> VQAError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
 
 
 class ConfigError(VQAError):
@@ -122,7 +135,11 @@ class RequestError(VQAError):
 
 
 class TransportError(RequestError):
-    """No complete reply arrived; ``code``: connect, dns, tls, timeout, reset, protocol or too_large."""
+    """No complete reply arrived. ``code`` says why:
+
+    connect, dns, timeout, reset, tls_broken, protocol (what came is not HTTP): worth another attempt;
+    tls (no valid certificate): stops the run; too_large, bad_url, forbidden (a private address): permanent.
+    """
 
     code = "transport"
     retryable = True

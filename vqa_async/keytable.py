@@ -12,8 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import TypeAlias
 
-_BUCKETS = 1 << 14
+_SEVEN_BITS = (1 << 7) - 1
+
+_Shelf: TypeAlias = list[bytearray | None]
+"""128 buckets. Shelves and buckets are made when they are first needed, so a small table is small."""
 
 
 class KeyTable:
@@ -24,13 +28,14 @@ class KeyTable:
         value_bytes: length of every value.
     """
 
-    __slots__ = ("_buckets", "_count", "_key_bytes", "_stride", "_value_bytes")
+    __slots__ = ("_count", "_digest_bytes", "_key_bytes", "_shelves", "_stride", "_value_bytes")
 
     def __init__(self, *, key_bytes: int, value_bytes: int) -> None:
+        self._digest_bytes = 2 + key_bytes
         self._key_bytes = key_bytes
         self._value_bytes = value_bytes
         self._stride = key_bytes + value_bytes
-        self._buckets: dict[int, bytearray] = {}
+        self._shelves: list[_Shelf | None] = [None] * (_SEVEN_BITS + 1)
         self._count = 0
 
     def __len__(self) -> int:
@@ -38,50 +43,66 @@ class KeyTable:
 
     def get(self, id: str) -> bytes | None:
         """The value stored for ``id``, or None."""
-        bucket, at, _ = self._find(id)
-        if bucket is None or at < 0:
-            return None
-        return bytes(bucket[at + self._key_bytes : at + self._stride])
+        shelf, number, key = self._place(id)
+        bucket = shelf[number]
+        at = self._find(bucket, key)
+        return self._value(bucket, at) if bucket is not None and at >= 0 else None
 
     def set(self, id: str, value: bytes) -> None:
         """Store ``value`` for ``id``, replacing what was there."""
-        bucket, at, place = self._find(id)
+        assert len(value) == self._value_bytes
+        shelf, number, key = self._place(id)
+        bucket = shelf[number]
+        at = self._find(bucket, key)
         if bucket is None or at < 0:
-            self._add(bucket, place, value)
+            self._add(shelf, number, key + value)
         else:
             bucket[at + self._key_bytes : at + self._stride] = value
 
     def setdefault(self, id: str, value: bytes) -> bytes | None:
         """The value that is there already; None where there was none, and then ``value`` is stored."""
-        bucket, at, place = self._find(id)
-        if bucket is None or at < 0:
-            self._add(bucket, place, value)
-            return None
-        return bytes(bucket[at + self._key_bytes : at + self._stride])
-
-    def _add(self, bucket: bytearray | None, place: tuple[int, bytes], value: bytes) -> None:
         assert len(value) == self._value_bytes
-        number, key = place
-        if bucket is None:
-            bucket = self._buckets[number] = bytearray()
-        bucket += key + value
-        self._count += 1
+        shelf, number, key = self._place(id)
+        bucket = shelf[number]
+        at = self._find(bucket, key)
+        if bucket is None or at < 0:
+            self._add(shelf, number, key + value)
+            return None
+        return self._value(bucket, at)
 
     def values(self) -> Iterator[bytes]:
         """All values, in no particular order."""
-        for bucket in self._buckets.values():
-            for at in range(self._key_bytes, len(bucket), self._stride):
-                yield bytes(bucket[at : at + self._value_bytes])
+        for shelf in filter(None, self._shelves):
+            for bucket in filter(None, shelf):
+                for at in range(0, len(bucket), self._stride):
+                    yield self._value(bucket, at)
 
-    def _find(self, id: str) -> tuple[bytearray | None, int, tuple[int, bytes]]:
+    def _place(self, id: str) -> tuple[_Shelf, int, bytes]:
+        """Where ``id`` belongs: the shelf, the number of the bucket on it, the key in the bucket."""
         # surrogatepass: an id read from a file name may hold lone surrogates.
-        digest = blake2b(id.encode("utf-8", "surrogatepass"), digest_size=self._key_bytes + 2).digest()
-        number = int.from_bytes(digest[:2], "big") & (_BUCKETS - 1)
-        key = digest[2:]
-        bucket = self._buckets.get(number)
+        digest = blake2b(id.encode("utf-8", "surrogatepass"), digest_size=self._digest_bytes).digest()
+        number = digest[0] & _SEVEN_BITS
+        shelf = self._shelves[number]
+        if shelf is None:
+            shelf = self._shelves[number] = [None] * (_SEVEN_BITS + 1)
+        return shelf, digest[1] & _SEVEN_BITS, digest[2:]
+
+    def _find(self, bucket: bytearray | None, key: bytes) -> int:
+        """Where the entry with ``key`` begins in ``bucket``, -1 where there is none."""
         if bucket is None:
-            return None, -1, (number, key)
+            return -1
         at = bucket.find(key)
         while at >= 0 and at % self._stride:  # a match across two entries, or inside a value
             at = bucket.find(key, at + 1)
-        return bucket, at, (number, key)
+        return at
+
+    def _value(self, bucket: bytearray, at: int) -> bytes:
+        return bytes(bucket[at + self._key_bytes : at + self._stride])
+
+    def _add(self, shelf: _Shelf, number: int, entry: bytes) -> None:
+        bucket = shelf[number]
+        if bucket is None:
+            shelf[number] = bytearray(entry)
+        else:
+            bucket += entry
+        self._count += 1

@@ -45,12 +45,13 @@ class Gate:
         if self.width < self._limit:
             self.width = min(self._limit, self.width + 1 / self.width)
 
-    def rate_limited(self, now: float, wait_s: float | None) -> None:
+    def rate_limited(self, now: float, wait_s: float | None, *, sent_at: float) -> None:
         """A 429 came in: nothing starts for ``wait_s`` seconds (None: the server did not say).
 
-        Requests that were in flight together get their 429s together; only the first of them narrows.
+        Requests that were in flight together get their 429s together, or one by one over seconds; only the
+        first of them narrows. The others are known by ``sent_at``: before the pause that the first began.
         """
-        if now >= self.resume_at:
+        if sent_at >= self.resume_at:
             self.width = max(1.0, min(self.width, float(self.in_flight)) * DECREASE)
             self._unexplained += 1
         if wait_s is None:
@@ -66,21 +67,21 @@ class Breaker:
     circuit breaker.) Records wait meanwhile and burn no attempts.
     """
 
-    THRESHOLD = (
-        10  # at 30 % random errors a chance of 6 in a million; a dead endpoint fails that often at once
-    )
+    # At 30 % random errors a chance of 6 in a million; a dead endpoint fails that often at once.
+    THRESHOLD = 10
 
-    __slots__ = ("_failures", "_probes", "down_since", "open_until")
+    __slots__ = ("_failures", "_openings", "down_since", "open_until", "probing")
 
     def __init__(self) -> None:
         self._failures = 0
-        self._probes = 0
+        self._openings = 0
         self.open_until = 0.0
         self.down_since: float | None = None
+        self.probing = False
 
     def __repr__(self) -> str:
         state = f"open until {self.open_until:.2f}" if self.is_open else f"closed, {self._failures} failures"
-        return f"<Breaker {state}>"
+        return f"<Breaker {state}{', probing' if self.probing else ''}>"
 
     @property
     def is_open(self) -> bool:
@@ -92,20 +93,33 @@ class Breaker:
         """Failures in a row."""
         return self._failures
 
-    def admits(self, now: float, in_flight: int) -> bool:
+    def admits(self, now: float) -> bool:
         """Whether a request may start: always while closed, one probe at a time while open."""
-        return not self.is_open or (now >= self.open_until and in_flight == 0)
+        return not self.is_open or (now >= self.open_until and not self.probing)
+
+    def entered(self) -> bool:
+        """A request starts; whether it is a probe, whose end ``probe_ended`` must be told."""
+        self.probing = self.is_open
+        return self.probing
+
+    def probe_ended(self) -> None:
+        """The probe is over, however it went; without an answer, the next one may start."""
+        self.probing = False
 
     def succeeded(self) -> None:
         """The endpoint answered."""
-        self._failures = self._probes = 0
+        self._failures = self._openings = 0
+        self.open_until = 0.0
         self.down_since = None
 
-    def failed(self, now: float) -> None:
-        """The endpoint did not answer, or with an error of its own."""
+    def failed(self, now: float, *, sent_at: float) -> None:
+        """The endpoint did not answer, or with an error of its own.
+
+        What was sent before the breaker opened says nothing new, however late it fails.
+        """
         self._failures += 1
-        if self._failures < self.THRESHOLD or now < self.open_until:
+        if self._failures < self.THRESHOLD or sent_at < self.open_until:
             return
-        self.down_since = self.down_since if self.down_since is not None else now
-        self.open_until = now + min(_LONGEST_PAUSE_S, 2.0**self._probes)
-        self._probes = min(self._probes + 1, 10)
+        self.down_since = now if self.down_since is None else self.down_since
+        self.open_until = now + min(_LONGEST_PAUSE_S, 2.0**self._openings)
+        self._openings = min(self._openings + 1, 10)

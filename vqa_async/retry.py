@@ -56,21 +56,29 @@ def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:
     """Seconds that a reply asks to wait: ``retry-after-ms``, else ``Retry-After`` as seconds or HTTP date.
 
     Args:
-        headers: the reply's headers, looked up without regard to case by the mapping itself.
+        headers: the reply's headers, in any case; of several alike, what ``items`` gives first counts.
         now: Unix time, for dates.
 
     Returns:
         A finite number of seconds >= 0, or None where nothing usable was said (RFC 9110, 10.2.3).
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = _number(header(headers, "retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
-    value = headers.get("Retry-After")
+    value = header(headers, "retry-after")
     seconds = _number(value)
     return seconds if seconds is not None else _until(value, now)
 
 
-def _number(value: str | None) -> float | None:
+def header(headers: Mapping[str, str], name: str) -> str:
+    """The value of the header ``name`` (in lower case), "" where there is none.
+
+    A user's own transport may give its headers as a plain dict, in whatever case the server wrote them.
+    """
+    return next((value for key, value in headers.items() if key.lower() == name), "")
+
+
+def _number(value: str) -> float | None:
     try:
         number = float(value) if value else math.nan
     except ValueError:
@@ -79,17 +87,15 @@ def _number(value: str | None) -> float | None:
     return number if math.isfinite(number) and number >= 0 else None
 
 
-def _until(value: str | None, now: float) -> float | None:
+def _until(value: str, now: float) -> float | None:
     try:
-        date = parsedate_to_datetime(value) if value else None
+        date = parsedate_to_datetime(value)
+        aware = date if date.tzinfo else date.replace(tzinfo=UTC)
+        return max(0.0, aware.timestamp() - now)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    if date is None:
-        return None
-    aware = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, aware.timestamp() - now)
 
 
 def should_retry_header(headers: Mapping[str, str]) -> bool | None:
     """What ``x-should-retry`` says, None where it says nothing."""
-    return {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
+    return {"true": True, "false": False}.get(header(headers, "x-should-retry").strip().lower())

@@ -9,6 +9,7 @@ the fake transport is for tests of what cannot be ordered from a server.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
@@ -60,7 +61,7 @@ class FakeTransport:
         finally:
             self.in_flight -= 1
         if isinstance(answer, Exception):
-            raise answer
+            raise copy.copy(answer)  # the engine adds facts to an error, and this one may be asked for again
         return answer
 
     def bodies(self) -> list[Any]:

@@ -5,19 +5,23 @@ the wire comes out as one TransportError with a ``code``; the HTTP library's own
 not chained, because they carry the request headers.
 
 Policies: TLS is verified; redirects are never followed (a redirected POST would carry images and custom
-headers to another host); cookies are not kept; replies are capped, after decompression; a connection that
-the server closed while it lay idle is replaced once, silently.
+headers to another host); cookies are not kept; replies are capped, after decompression. A connection that
+the server closed while it lay idle is replaced once, silently, by a new one; what breaks on a new
+connection, or after part of a reply, is reported, for the retry policy to judge.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import os
 import socket
 import ssl
+import urllib.request
 import zlib
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
@@ -95,68 +99,130 @@ class AiohttpTransport:
 
     Args:
         verify_tls: False accepts any certificate.
-        trust_env: use the proxies that the environment names.
+        trust_env: use the proxies that the environment names, save for loopback addresses.
         public_only: refuse to connect to private, loopback and link-local addresses; checked on the address
-            that is really connected to, so no DNS answer or spelling of an address gets around it.
+            that is really connected to, so no DNS answer or spelling of an address gets around it. Proxies
+            are not used then: they would connect for us, unchecked.
     """
 
     def __init__(
         self, *, verify_tls: bool = True, trust_env: bool = False, public_only: bool = False
     ) -> None:
         self._verify_tls = verify_tls
-        self._trust_env = trust_env
-        self._public_only = public_only
+        self._proxies = _Proxies() if trust_env and not public_only else None
+        self._socket = _public_socket if public_only else _any_socket
         self._session: aiohttp.ClientSession | None = None
+        self._single_use: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"<AiohttpTransport {'open' if self._session else 'closed'}>"
 
     async def __aenter__(self) -> AiohttpTransport:
+        self._session = self._open(keepalive_timeout=30)
+        self._single_use = self._open(force_close=True)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for session in (self._session, self._single_use):
+            if session is not None:
+                await session.close()
+        self._session = self._single_use = None
+
+    def _open(self, **connections: Any) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=0,  # the gate bounds what is in flight; a second limit here would only hide waiting from it
             ttl_dns_cache=300,
-            keepalive_timeout=30,
             ssl=self._verify_tls,
-            socket_factory=_public_socket if self._public_only else None,
+            socket_factory=self._socket,
+            **connections,
         )
-        self._session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=self._trust_env,
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None),
             skip_auto_headers=(hdrs.USER_AGENT, hdrs.ACCEPT_ENCODING),
         )
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     async def send(self, request: Request) -> Response:
         """Send ``request``; see Transport.send."""
-        for fresh in (False, True):
+        assert self._session is not None, "AiohttpTransport is used outside its 'async with' block"
+        assert self._single_use is not None
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        opened: list[bool] = []
+        _OPENED.set(opened)
+        try:
+            return await self._exchange(self._session, request, request.timeout_s)
+        except _FOREIGN as error:
+            failure = translate(error, request)
+            resend = not opened and _nothing_was_read(error) and clock() - began < _RACE_S
+        if resend:
             try:
-                return await self._exchange(request)
+                return await self._exchange(self._single_use, request, request.timeout_s - (clock() - began))
             except _FOREIGN as error:
                 failure = translate(error, request)
-                # Most often an idle connection that the server had just closed: once more, on a new one.
-                if fresh or not isinstance(error, aiohttp.ServerDisconnectedError):
-                    break
-        # Outside the handler, so that not even __context__ holds the foreign exception and its headers.
+        # Outside the handlers, so that not even __context__ holds the foreign exception and its headers.
         raise failure
 
-    async def _exchange(self, request: Request) -> Response:
-        assert self._session is not None, "AiohttpTransport is used outside its 'async with' block"
-        body = _PiecesPayload(request.body, request.size) if request.body else None
-        async with self._session.request(
+    async def _exchange(self, session: aiohttp.ClientSession, request: Request, timeout_s: float) -> Response:
+        async with session.request(
             request.method,
             request.url,
-            data=body,
+            data=_PiecesPayload(request.body, request.size) if request.body else None,
             headers=request.headers,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=request.timeout_s, sock_connect=request.connect_timeout_s),
+            proxy=self._proxies.proxy_for(request.url) if self._proxies else None,
+            # Exact to the end: aiohttp would round times above 5 s up to the next whole second of its loop.
+            timeout=aiohttp.ClientTimeout(
+                total=timeout_s, connect=request.connect_timeout_s, ceil_threshold=math.inf
+            ),
         ) as reply:
             raw = await _read(reply, request)
             return Response(reply.status, reply.headers, _decompress(raw, reply, request))
+
+
+_OPENED: ContextVar[list[bool]] = ContextVar("vqa_opened")
+"""One entry for each socket opened for this request; none, where an idle connection was taken up again."""
+
+_RACE_S = 2.0
+"""A connection closed while idle shows it within a round trip; what breaks later was being worked on."""
+
+
+def _nothing_was_read(error: BaseException) -> bool:
+    """Whether the connection ended before the first byte of a reply."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)  # else it is the beginning of a reply
+    return isinstance(error, ConnectionError | aiohttp.ClientOSError)
+
+
+class _Proxies:
+    """The proxies that the environment named when the transport was made."""
+
+    def __init__(self) -> None:
+        self._by_scheme = urllib.request.getproxies()
+        self._known: dict[str, str | None] = {}
+
+    def proxy_for(self, url: str) -> str | None:
+        """The proxy for ``url``; None for loopback addresses and for what NO_PROXY names."""
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if origin not in self._known:
+            self._known[origin] = self._look_up(parts.scheme, parts.hostname or "", parts.netloc)
+        return self._known[origin]
+
+    def _look_up(self, scheme: str, host: str, netloc: str) -> str | None:
+        proxy = self._by_scheme.get(scheme)
+        if proxy is None or _is_loopback(host) or urllib.request.proxy_bypass(netloc):
+            return None
+        return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 async def _read(reply: aiohttp.ClientResponse, request: Request) -> bytes:
@@ -204,31 +270,54 @@ def _too_large(request: Request) -> TransportError:
 
 
 def _wire_error(code: str, what: str, request: Request) -> TransportError:
-    host = urlsplit(request.url).netloc
-    return TransportError(f"{host} {what}.", endpoint=request.url, code=code)
+    return TransportError(f"{_host(request.url)} {what}.", endpoint=request.url, code=code)
+
+
+def _host(url: str) -> str:
+    """Host and port of ``url`` for a message, without a user name and password before them."""
+    authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
+    return authority.rpartition("@")[2][:200] or "The address"
+
+
+class _PrivateAddress(PermissionError):
+    """What ``_public_socket`` refuses to connect to; an OSError, so that the next address is tried."""
 
 
 _TRANSLATION: tuple[tuple[type[BaseException], str, str], ...] = (
     # In order: the first class that fits. aiohttp's own tree overlaps with OSError and TimeoutError.
+    (aiohttp.InvalidURL, "bad_url", "is not an address that can be asked: it is malformed"),
+    (aiohttp.NonHttpUrlClientError, "bad_url", "is not an http:// or https:// address"),
     (aiohttp.ConnectionTimeoutError, "timeout", "did not accept a connection within {connect:g} s"),
     (aiohttp.ClientConnectorCertificateError, "tls", "has a TLS certificate that does not verify: {reason}"),
+    (aiohttp.ServerFingerprintMismatch, "tls", "has another TLS certificate than expected"),
+    (ssl.SSLEOFError, "tls_broken", "broke off the TLS connection"),
+    (ssl.SSLZeroReturnError, "tls_broken", "broke off the TLS connection"),
     (aiohttp.ClientConnectorSSLError, "tls", "fails the TLS handshake: {reason}"),
     (ssl.SSLError, "tls_broken", "broke the TLS connection: {reason}"),
     (aiohttp.ClientConnectorDNSError, "dns", "cannot be found: its name does not resolve. Check --base-url"),
     (aiohttp.ClientProxyConnectionError, "connect", "cannot be reached: the proxy refuses connections"),
-    (aiohttp.ClientConnectorError, "connect", "refuses connections ({reason}): is it running? See --base-url"),
+    (aiohttp.ClientHttpProxyError, "connect", "cannot be reached: the proxy refuses to pass the request on"),
+    (_PrivateAddress, "forbidden", "is not asked: {reason}"),
+    (aiohttp.ClientConnectorError, "connect", "refuses connections ({reason}): is it up? Check --base-url"),
     (asyncio.TimeoutError, "timeout", "did not answer within {total:g} s"),
     (aiohttp.ClientPayloadError, "reset", "closed the connection in the middle of the reply"),
+    (aiohttp.UploadAbortedError, "reset", "closed the connection in the middle of the request"),
     (aiohttp.ServerDisconnectedError, "reset", "closed the connection before replying"),
     (aiohttp.ClientOSError, "reset", "broke the connection ({reason})"),
+    (aiohttp.ClientConnectionError, "reset", "broke the connection"),
     (aiohttp.ClientResponseError, "protocol", "sent something that is not HTTP"),
     (ConnectionError, "reset", "broke the connection ({reason})"),
     (OSError, "connect", "cannot be reached ({reason})"),
+    (RuntimeError, "connect", "cannot be reached"),  # uvloop's way to say that a socket is gone
+    (OverflowError, "bad_url", "is not an address that can be asked: its port is out of range"),
+    (UnicodeError, "bad_url", "is not an address that can be asked: its host name is malformed"),
     (Exception, "protocol", "sent something that is not HTTP"),
 )  # fmt: skip
 
+_HOPELESS = frozenset({"bad_url", "forbidden"})
+"""Codes of errors that another attempt cannot mend."""
 
-_FOREIGN = (aiohttp.ClientError, OSError, ValueError, EOFError, TransportError)
+_FOREIGN = (aiohttp.ClientError, OSError, ValueError, OverflowError, RuntimeError, EOFError, TransportError)
 """What the HTTP library raises on a broken exchange (TimeoutError is an OSError), and our own caps."""
 
 
@@ -236,46 +325,90 @@ def translate(error: BaseException, request: Request) -> TransportError:
     """The TransportError for an exception of the HTTP library."""
     if isinstance(error, TransportError):
         return error
+    if isinstance(cause := getattr(error, "os_error", None), _PrivateAddress | ssl.SSLEOFError):
+        error = cause  # the library puts an error of its own around these, which says less
     code, sentence = next((c, s) for kind, c, s in _TRANSLATION if isinstance(error, kind))
     what = sentence.format(connect=request.connect_timeout_s, total=request.timeout_s, reason=_reason(error))
     translated = _wire_error(code, what, request)
     # A certificate does not get better by asking again, and nothing may be sent without one.
     translated.stops_run = code == "tls"
+    translated.retryable = code not in _HOPELESS
     return translated
 
 
 def _reason(error: BaseException) -> str:
     cause: Any = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
     # asyncio puts addresses and call names into its messages; the error number says it in plain words.
+    return " ".join(_plain(cause).split())[:200] or type(cause).__name__
+
+
+def _plain(cause: Any) -> str:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message or str(cause)
+    if isinstance(cause, ssl.SSLError):  # its errno is not one of the system's
+        return (cause.reason or str(cause)).replace("_", " ").lower()
     number = cause.errno if isinstance(cause, OSError) else None
-    plain = os.strerror(number) if number and number > 0 else str(cause)
-    return " ".join(plain.split())[:200] or type(cause).__name__
+    return os.strerror(number) if number and number > 0 else getattr(cause, "strerror", None) or str(cause)
+
+
+def _any_socket(addr_info: Any) -> socket.socket:
+    """Make the socket for a connection, and let the request know that it got a new one."""
+    family, kind, proto, _, _ = addr_info
+    _OPENED.get([]).append(True)
+    return socket.socket(family=family, type=kind, proto=proto)
 
 
 def _public_socket(addr_info: Any) -> socket.socket:
     """Make the socket for a connection, unless it would reach this machine or a private network."""
-    family, kind, proto, _, address = addr_info
-    ip = ipaddress.ip_address(address[0].partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    if not (mapped or ip).is_global:
-        raise PermissionError(None, f"{ip} is a private address; --allow-private-urls permits it")
-    return socket.socket(family=family, type=kind, proto=proto)
+    ip = ipaddress.ip_address(addr_info[4][0].partition("%")[0])
+    if not all(address.is_global for address in _reached(ip)):
+        # The same text for each address of a name: of errors that read alike, one is raised as it is.
+        raise _PrivateAddress("its address is private; --allow-private-urls permits that")
+    return _any_socket(addr_info)
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def _reached(
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...]:
+    """The addresses that a connection to ``ip`` may end at: an IPv4 address can hide in an IPv6 one."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return (ip,)
+    if ip.ipv4_mapped is not None:
+        return (ip.ipv4_mapped,)
+    hidden = [ip.sixtofour, ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None]
+    return (ip, *(address for address in hidden if address is not None))
 
 
 async def fetch_image(transport: Transport, url: str, *, timeout_s: float, max_bytes: int) -> bytes:
     """The bytes of the image at ``url``.
 
     Raises:
-        ImageError: it cannot be had: unreachable, not 200, too large.
+        ImageError: it cannot be had: unreachable, not 200, too large. ``retryable`` where the next run may
+            have more luck.
     """
     request = Request(url=url, headers={}, method="GET", timeout_s=timeout_s, max_response_bytes=max_bytes)
-    shown = url.partition("?")[0][:200]  # what follows is often a signature, and as good as a key
+    failure = None
     try:
         reply = await transport.send(request)
     except TransportError as error:
-        raise ImageError(
-            f"Image {shown} cannot be fetched: {error.message}", code="unreachable_url"
-        ) from None
-    if reply.status != 200:
-        raise ImageError(f"Image {shown} cannot be fetched: status {reply.status}.", code="unreachable_url")
-    return reply.body
+        failure = _not_fetched(url, error.message, _IMAGE_CODES.get(error.code, "unreachable_url"))
+        failure.retryable = error.retryable
+    if failure is not None:
+        raise failure  # outside the handler: see AiohttpTransport.send
+    if reply.status == 200:
+        return reply.body
+    why = "it redirects, and redirects are not followed" if 300 <= reply.status < 400 else "no image"
+    failure = _not_fetched(url, f"status {reply.status}, {why}.", "unreachable_url")
+    failure.retryable = reply.status in (408, 429) or reply.status >= 500
+    raise failure
+
+
+_IMAGE_CODES = {"too_large": "too_large", "forbidden": "url_not_allowed", "bad_url": "url_not_allowed"}
+
+
+def _not_fetched(url: str, why: str, code: str) -> ImageError:
+    shown = url.partition("?")[0][:200]  # what follows is often a signature, and as good as a key
+    return ImageError(f"Image {shown} cannot be fetched: {why}", code=code)

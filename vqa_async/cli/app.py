@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
-from cyclopts.config import Dict, Env, Toml
-from rich.console import Console
+from cyclopts.help import DefaultFormatter, HelpPanel
+from cyclopts.help.inline_text import InlineText
+from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-from vqa_async.cli.exits import EXIT_STOPPED, EXIT_USAGE
+from vqa_async.cli.console import OutputLost, emit, open_console, say
+from vqa_async.cli.exits import EXIT_CLOSED, EXIT_STOPPED, EXIT_USAGE
+from vqa_async.cli.layers import layers, split_variable
 from vqa_async.config import (
     Columns,
     Config,
@@ -32,12 +35,27 @@ from vqa_async.config import (
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
 
 Format = Literal["auto", "json", "jsonl", "folder"]
+Input = Annotated[str, Parameter(env_var=())]
 
-_ASK = Group("What to ask", sort_key=1)
-_WHERE = Group("Where", sort_key=2)
+_WHERE = Group("Where", sort_key=1)
+_ASK = Group("What to ask", sort_key=2)
 _PACE = Group("Pace and patience", sort_key=3)
 _IMAGES = Group("Images", sort_key=4)
 _RESULTS = Group("Results and resuming", sort_key=5)
+
+_MIB = 1 << 20
+
+
+class _Flowing(DefaultFormatter):
+    """Help as the library lays it out, except that lines which were broken in the source flow as one."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        for entry in panel.entries:
+            shown = entry.description
+            if isinstance(shown, InlineText) and isinstance(shown.primary_renderable, Text):
+                shown.primary_renderable = Text(" ".join(shown.primary_renderable.plain.split()))
+        super().__call__(console, options, panel)
+
 
 app = App(
     name="vqa-async",
@@ -45,8 +63,13 @@ app = App(
     help_epilogue="Try it without an endpoint or a key:  vqa-async demo",
     version=lambda: _version(),
     help_format="plaintext",
+    help_formatter=_Flowing(),
     default_parameter=Parameter(
-        negative_bool=(), negative_iterable=(), show_env_var=False, show_default=lambda value: _shown(value)
+        negative_bool=(),
+        negative_iterable=(),
+        show_env_var=False,
+        show_default=lambda value: _shown(value),
+        env_var_split=split_variable,
     ),
     result_action="return_value",
 )
@@ -60,37 +83,58 @@ def _version() -> str:
 
 def _shown(value: Any) -> str | None:
     """A default as the help shows it; what is off or left to the endpoint speaks for itself in the text."""
-    return None if value in (None, "", (), False) and value != 0 else _one_line(value)
+    if value is None or value is False or value in ("", ()):
+        return None
+    if isinstance(value, int) and value >= _MIB and value % _MIB == 0:
+        return f"{value}, {value // _MIB} MiB"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return _start(", ".join(value) if isinstance(value, tuple) else str(value))
 
 
-def _one_line(value: Any) -> str:
-    text = ", ".join(value) if isinstance(value, tuple) else str(value)
+def _start(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code. Prints one sentence where it cannot be done."""
-    err = Console(stderr=True, highlight=False)
     try:
-        app.config = _layers(arguments)
-        code = app(arguments, exit_on_error=False, print_error=False, error_console=err)
-        return code if isinstance(code, int) else 0
+        app.config = layers(arguments)
+        code = app(
+            _dash_last(arguments), exit_on_error=False, print_error=False, error_console=open_console()
+        )
     except CycloptsError as error:
-        return _refused(err, f"{error} See 'vqa-async {_command(arguments)}--help'.", EXIT_USAGE)
+        return _refused(f"{error} See 'vqa-async {_command(arguments)}--help'.", EXIT_USAGE)
     except VQAError as error:
         stopped = not isinstance(error, ConfigError | JournalError) or isinstance(error, DiskError)
-        return _refused(err, error.message, EXIT_STOPPED if stopped else EXIT_USAGE)
-    except BrokenPipeError:  # stdout was closed, as by `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
-    except KeyboardInterrupt:
-        return 130
+        return _refused(error.message, EXIT_STOPPED if stopped else EXIT_USAGE)
+    except OutputLost as error:
+        return _refused(str(error), EXIT_STOPPED) if str(error) else EXIT_CLOSED
+    except FileNotFoundError:
+        if _has_working_directory():
+            raise
+        return _refused("The working directory was removed. Change to one that exists.", EXIT_USAGE)
+    return code if isinstance(code, int) else 0
 
 
-def _refused(console: Console, message: str, code: int) -> int:
-    from vqa_async.chat import printable
+def _dash_last(arguments: Sequence[str]) -> list[str]:
+    """INPUT may be ``-``, which the CLI library takes for a flag unless it stands behind ``--``."""
+    if "-" not in arguments or "--" in arguments:
+        return list(arguments)
+    at = arguments.index("-")
+    return [*arguments[:at], *arguments[at + 1 :], "--", "-"]
 
-    console.print(Text(f"vqa-async: {printable(message)}", style="red"), soft_wrap=True)
+
+def _has_working_directory() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _refused(message: str, code: int) -> int:
+    say(open_console(), f"vqa-async: {message}", "red")
     return code
 
 
@@ -98,53 +142,24 @@ def _command(arguments: Sequence[str]) -> str:
     return f"{arguments[0]} " if arguments and arguments[0] in app else ""
 
 
-def _layers(arguments: Sequence[str]) -> tuple[Any, ...]:
-    """Where values come from that no flag gives."""
-    layers: list[Any] = [Env("VQA_", command=False, show=False)]
-    if url := os.environ.get("OPENAI_BASE_URL", "").strip():
-        layers.append(
-            Dict(
-                {"base_url": [url]},
-                allow_unknown=True,
-                use_commands_as_keys=False,
-                source="OPENAI_BASE_URL",
-            )
-        )
-    if path := _config_path(arguments):
-        if not Path(path).is_file():
-            raise ConfigError(f"The settings file {path} does not exist. Check --config.")
-        layers.append(Toml(path, must_exist=True, use_commands_as_keys=False))
-    return tuple(layers)
-
-
-def _config_path(arguments: Sequence[str]) -> str:
-    """The value of --config, which decides how the rest is read and so is looked for first."""
-    for at, argument in enumerate(arguments):
-        if argument == "--config":
-            return arguments[at + 1] if at + 1 < len(arguments) else ""
-        if argument.startswith("--config="):
-            return argument.partition("=")[2]
-    return ""
-
-
 @app.command(sort_key=2)
 def run(
-    input: Annotated[str, Parameter(env_var=())],
+    input: Input,
     /,
     *,
-    output: Annotated[Path, Parameter(alias="-o", group=_RESULTS, env_var=())],
-    limit: Annotated[int | None, Parameter(group=_ASK)] = None,
-    format: Annotated[Format, Parameter(group=_ASK)] = "auto",
-    config: Annotated[Path | None, Parameter(group=_WHERE)] = None,
-    json: Annotated[bool, Parameter(group=_RESULTS)] = False,
-    quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
     endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
+    config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
     sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
-    images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
+    limit: Annotated[int | None, Parameter(group=_ASK)] = None,
+    format: Annotated[Format, Parameter(group=_ASK)] = "auto",
     limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
     timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
     retry: Annotated[RetryPolicy, Parameter(name="*", group=_PACE)] = RetryPolicy(),
+    images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
+    output: Annotated[Path, Parameter(alias="-o", group=_RESULTS)],
+    json: Annotated[bool, Parameter(group=_RESULTS)] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
     journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
 ) -> int:
     """Answer every record of INPUT. The same command again goes on where it stopped.
@@ -153,14 +168,14 @@ def run(
     ----------
     input
         JSON array, JSONL file, folder of images, or - for standard input.
-    output
-        JSONL file for the answers; failures, settings and lock stand beside it.
+    config
+        TOML file with any of these options, by their names with _ for -. Flags and VQA_ variables win.
     limit
         Only the first so many records.
     format
         What INPUT is, where its content does not tell.
-    config
-        TOML file with any of these options, by their names with _ for -.
+    output
+        JSONL file for the answers; failures, settings and lock stand beside it.
     json
         Print the summary as JSON on stdout.
     quiet
@@ -174,15 +189,16 @@ def run(
 
 @app.command(sort_key=3)
 def check(
-    input: Annotated[str, Parameter(env_var=())],
+    input: Input,
     /,
     *,
+    config: Annotated[Path | None, Parameter(group=_ASK, env_var=())] = None,
+    prompt: Annotated[str, Parameter(group=_ASK)] = "",
+    columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
     format: Annotated[Format, Parameter(group=_ASK)] = "auto",
-    prompt: Annotated[str, Parameter(group=_ASK)] = "",
-    json: Annotated[bool, Parameter(group=_RESULTS)] = False,
-    columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
     images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
+    json: Annotated[bool, Parameter(group=_RESULTS)] = False,
 ) -> int:
     """Look at every record and image of INPUT, estimate the tokens, spend nothing.
 
@@ -190,12 +206,14 @@ def check(
     ----------
     input
         JSON array, JSONL file, folder of images, or - for standard input.
+    config
+        TOML file as for 'run'; its options that matter here are used.
+    prompt
+        Question for rows without a conversation.
     limit
         Only the first so many records.
     format
         What INPUT is, where its content does not tell.
-    prompt
-        Question for rows without a conversation.
     json
         Print the findings as JSON on stdout.
     """
@@ -242,8 +260,8 @@ def export(
     from vqa_async.export import export as write_export
 
     count = write_export(source, output, format=format)
-    _say(f"{count:,} answers, in input order.")
-    print(output)
+    say(open_console(), f"{count:,} answers, in input order.")
+    emit(output)
     return 0
 
 
@@ -259,9 +277,9 @@ def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
     from vqa_async.workspace import create_workspace
 
     written = create_workspace(folder)
-    _say(f"{len(written)} files written." if written else "Everything is there already.")
+    say(open_console(), f"{len(written)} files written." if written else "Everything is there already.")
     for path in written:
-        print(path)
+        emit(path)
     return 0
 
 
@@ -286,7 +304,3 @@ app.command(  # by name: its options live with the server, which only this comma
     sort_key=6,
     default_parameter=Parameter(negative_bool=("no-",)),
 )
-
-
-def _say(message: str) -> None:
-    Console(stderr=True, highlight=False).print(message)

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 
 import orjson
 from rich.console import Console
-from rich.text import Text
 
 from vqa_async.api import run_sync
-from vqa_async.chat import printable
+from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED
 from vqa_async.config import Columns, ImageOptions
-from vqa_async.errors import ImageError
+from vqa_async.errors import ConfigError, ImageError
 from vqa_async.images import check_image
 from vqa_async.models import Failure, Record
 from vqa_async.sources import InputFormat, Source, open_source
@@ -73,14 +72,16 @@ def check_input(
     json: bool,
 ) -> int:
     """Check everything, print the findings; returns the exit code."""
-    console = Console(stderr=True, highlight=False)
+    if limit is not None and limit < 1:
+        raise ConfigError("limit must be at least 1.")
+    console = open_console()
     source = open_source(input, columns, prompt=prompt, format=format)
     findings = run_sync(lambda: _look(source, images, limit, console))
     bad = findings.problems.total()
     if json:
-        print(orjson.dumps(_as_json(findings), option=orjson.OPT_INDENT_2).decode())
+        emit(orjson.dumps(_as_json(findings), option=orjson.OPT_INDENT_2).decode())
     else:
-        print(_sentence(findings))
+        emit("\n".join(_lines(findings)))
     return EXIT_SOME_FAILED if bad else EXIT_OK
 
 
@@ -147,22 +148,23 @@ def _problem(findings: Findings, console: Console, code: str, message: str) -> N
     findings.problems[code] += 1
     shown = findings.problems.total()
     if shown <= SHOWN_PROBLEMS:
-        console.print(Text(printable(message), style="red"), soft_wrap=True)
+        say(console, message, "red")
     elif shown == SHOWN_PROBLEMS + 1:
-        console.print("More problems are only counted.")
+        say(console, "More problems are only counted.")
 
 
-def _sentence(f: Findings) -> str:
+def _lines(f: Findings) -> list[str]:
     bad = f.problems.total()
     kinds = ", ".join(f"{count:,} {code}" for code, count in f.problems.most_common())
-    urls = f", {f.urls:,} image URLs not looked at" if f.urls else ""
-    total = f.text_tokens + f.image_tokens
-    return (
-        f"{f.records:,} records: {f.records - bad:,} can be asked, {bad:,} cannot"
-        f"{f' ({kinds})' if kinds else ''}. {f.images:,} images{urls}. "
-        f"About {total:,} input tokens ({f.image_tokens:,} for images; an estimate by the tile rule of one "
-        "model family, without the system prompt)."
-    )
+    return [
+        f"Records    {f.records:,}",
+        f"Good       {f.records - bad:,}",
+        f"Bad        {bad:,}{f' ({kinds})' if kinds else ''}",
+        f"Images     {f.images:,}{f' and {f.urls:,} by URL, not looked at' if f.urls else ''}",
+        f"Tokens     about {f.text_tokens + f.image_tokens:,} in: {f.text_tokens:,} of text, "
+        f"{f.image_tokens:,} of images",
+        "           The system prompt is not counted. Images count by the tile rule of one model family.",
+    ]
 
 
 def _as_json(f: Findings) -> dict[str, object]:

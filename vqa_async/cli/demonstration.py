@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from pathlib import Path
 
 from rich.console import Console
 
 from vqa_async.api import open_engine, run_sync
+from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.progress import Display
 from vqa_async.cli.texts import ending, exit_code
 from vqa_async.engine import RunSummary
@@ -21,7 +23,7 @@ SAMPLE = Path("data") / "image_vqa" / "sample_data.json"
 
 def run_demo(folder: Path) -> int:
     """Make the workspace, answer the sample data, export it; returns the exit code."""
-    console = Console(stderr=True, highlight=False)
+    console = open_console()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -31,20 +33,18 @@ def run_demo(folder: Path) -> int:
     summary = run_sync(lambda: _answer(folder / SAMPLE, output, console))
     export(output, exported)
     for line in ending(summary):
-        console.print(line, soft_wrap=True)
-    console.print(
-        "The embedded endpoint measures pixels; it is no model. For real answers:\n"
-        f"  vqa-async run {folder / SAMPLE} -o answers.jsonl --base-url http://HOST/v1 --model NAME",
-        soft_wrap=True,
-    )
-    print(output)
-    print(exported)
+        say(console, line)
+    say(console, "The embedded endpoint measures pixels; it is no model. For answers of a model:")
+    sample = shlex.quote(str(folder / SAMPLE))
+    say(console, f"vqa-async run {sample} -o answers.jsonl --base-url http://HOST/v1 --model NAME")
+    emit(output)
+    emit(exported)
     return exit_code(summary)
 
 
 async def _answer(sample: Path, output: Path, console: Console) -> RunSummary:
     async with running_server() as server, asyncio.timeout(120):
-        console.print(f"Embedded endpoint: {server.base_url}")
+        say(console, f"Embedded endpoint: {server.base_url}")
         display = Display(console, quiet=False)
         # The base URL has another port each time; what must be the same to resume is the model.
         async with (

@@ -11,3 +11,6 @@ EXIT_USAGE = 2
 
 EXIT_STOPPED = 3
 """The run stopped early; the same command resumes it."""
+
+EXIT_CLOSED = 141
+"""Nobody reads standard output any more, as with `| head`: what a shell reports after SIGPIPE (128 + 13)."""

@@ -9,14 +9,16 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from vqa_async.chat import printable
-from vqa_async.cli.texts import duration
+from vqa_async.cli.console import say
+from vqa_async.cli.texts import count, duration
 from vqa_async.engine import Engine
+from vqa_async.errors import VQAError
 from vqa_async.events import (
     Event,
     Notice,
@@ -30,6 +32,9 @@ from vqa_async.models import AttemptFailed, Failure
 LIVE_EVERY_S = 0.25
 PLAIN_EVERY_S = 5.0
 RATE_OVER_S = 10.0
+
+HINT_AFTER_S = 1.0
+"""How long a run must go on after a failed attempt before it is shown."""
 
 
 class Rates:
@@ -48,22 +53,30 @@ class Rates:
         return (s.succeeded + s.failed - records) / seconds, (s.completion_tokens - tokens) / seconds
 
 
-def progress_line(s: RunStatistics, rates: tuple[float, float], now: float) -> str:
-    """One line: done, failed, rate, tokens, in flight, time left, and what it waits for."""
+def progress_line(s: RunStatistics, rates: tuple[float, float], now: float) -> list[str]:
+    """The facts of one line. The last ones may fall off a narrow terminal, so they matter least."""
     records, tokens = rates
-    parts = [f"{s.succeeded + s.skipped - s.skipped_failed:,} done"]
-    if s.expected:
-        parts[0] += f" of {s.expected:,}" if s.expected_is_exact else f" of about {s.expected:,}"
-    parts.append(f"{s.failed + s.skipped_failed:,} failed")
-    parts.append(f"{records:,.1f}/s")
-    if tokens >= 1:
-        parts.append(f"{tokens:,.0f} tokens/s")
-    parts.append(f"{s.in_flight:,} in flight")
+    facts = [
+        f"{s.succeeded + s.skipped - s.skipped_failed:,} done{_expected(s)}",
+        f"{s.failed + s.skipped_failed:,} failed",
+        f"{records:,.1f}/s",
+        f"{s.in_flight:,} in flight",
+    ]
+    if waiting := _waiting(s, now):
+        facts.append(waiting)
+    elif s.expected and records > 0 and (left := s.expected - s.seen) > 0:
+        facts.append(f"{duration(left / records)} left")
     if s.retries:
-        parts.append(f"{s.retries:,} retries")
-    if s.expected and records > 0 and (left := s.expected - s.seen) > 0:
-        parts.append(f"{duration(left / records)} left")
-    return " · ".join(parts) + _waiting(s, now)
+        facts.append(f"{s.retries:,} retried")
+    if tokens >= 1:
+        facts.append(f"{tokens:,.0f} tokens/s")
+    return facts
+
+
+def _expected(s: RunStatistics) -> str:
+    if not s.expected:
+        return ""
+    return f" of {s.expected:,}" if s.expected_is_exact else f" of about {s.expected:,}"
 
 
 def _waiting(s: RunStatistics, now: float) -> str:
@@ -72,7 +85,7 @@ def _waiting(s: RunStatistics, now: float) -> str:
     if not waits or len(waits) < len(s.endpoints):
         return ""
     first = min(waits, key=lambda e: e.waits_until)
-    return f" · waiting {duration(first.waits_until - now)} for {first.url} ({first.reason})"
+    return f"waiting {duration(first.waits_until - now)} for {urlsplit(first.url).netloc} ({first.reason})"
 
 
 class Display:
@@ -88,49 +101,79 @@ class Display:
         self._quiet = quiet
         self._rates = Rates()
         self._shown_errors: set[str] = set()
+        self._hints: list[asyncio.TimerHandle] = []
+        self._separator = " · " if console.encoding.startswith("utf") else " | "
+        self.is_stopping = False
+        """Whether the run ends early and only waits for what is in flight."""
 
     def on_event(self, event: Event) -> None:
         """Print what cannot wait for the next look."""
-        if isinstance(event, Notice):
-            self._say(f"Note: {event.message}", "yellow")
-        elif isinstance(event, RunStarted) and event.finished_before:
-            self._say(f"Resuming: {event.finished_before:,} records are answered already.")
-        elif isinstance(event, RunStopping) and event.in_flight:
-            self._say(
-                f"Stopping: {event.in_flight:,} requests in flight are finished. Ctrl-C again stops at once.",
-                "yellow",
-            )
-        elif isinstance(event, AttemptFailed):
-            self._first_of_kind(event.error.code, f"Retrying: {event.error.message}")
-        elif isinstance(event, RecordFinished) and isinstance(event.result, Failure):
-            error = event.result.error
-            self._first_of_kind("failed " + error.code, f"Failed: {error.message} (record {event.result.id})")
+        match event:
+            case Notice(message):
+                say(self._console, f"Note: {message}", "yellow")
+            case RunStarted(finished_before=before) if before and not self._quiet:
+                say(self._console, f"Resuming: {count(before, 'record')} answered already.")
+            case RunStopping(in_flight=in_flight):
+                self._stopping(in_flight)
+            case AttemptFailed(error=error):
+                self._retrying(error)
+            case RecordFinished(result=Failure() as failure):
+                self._failed(failure)
+            case _:
+                pass
 
-    def _first_of_kind(self, kind: str, message: str) -> None:
-        """Show the first error of each kind: a person wants to see one soon, and not ten thousand."""
-        if kind not in self._shown_errors and not self._quiet:
-            self._shown_errors.add(kind)
-            self._say(message, "red" if kind.startswith("failed") else "dim")
+    def _stopping(self, in_flight: int) -> None:
+        self.is_stopping = True
+        self._drop_hints()
+        if in_flight:
+            text = f"Stopping: waiting for {count(in_flight, 'request')} in flight. Ctrl-C stops at once."
+            say(self._console, text, "yellow")
 
-    def _say(self, message: str, style: str = "") -> None:
-        self._console.print(Text(printable(message), style=style), soft_wrap=True)
+    def _retrying(self, error: VQAError) -> None:
+        """Show the first of each kind, but not at once: an error that ends the run is told at the end."""
+        if self._is_new(error.code):
+            loop = asyncio.get_running_loop()
+            text = f"Retrying: {error.message}"
+            self._hints.append(loop.call_later(HINT_AFTER_S, say, self._console, text, "dim"))
+
+    def _failed(self, failure: Failure) -> None:
+        """Show the first of each kind: a person wants to see one soon, and not ten thousand."""
+        if self._is_new(f"failed {failure.error.code}"):
+            say(self._console, f"Failed: {failure.error.message} (record {failure.id})", "red")
+
+    def _is_new(self, kind: str) -> bool:
+        is_new = kind not in self._shown_errors and not self._quiet
+        self._shown_errors.add(kind)
+        return is_new
+
+    def _drop_hints(self) -> None:
+        for hint in self._hints:
+            hint.cancel()
+        self._hints.clear()
 
     @contextlib.asynccontextmanager
     async def watching(self, engine: Engine) -> AsyncIterator[None]:
         """Show how ``engine`` fares until the block is left."""
-        if self._quiet:
-            yield
-            return
-        task = asyncio.create_task(self._live(engine) if self._console.is_terminal else self._plain(engine))
+        task = asyncio.create_task(self._watch(engine), name="vqa-display")
         try:
             yield
         finally:
+            self._drop_hints()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
+    async def _watch(self, engine: Engine) -> None:
+        if self._quiet:
+            return
+        # A dumb terminal cannot go back in a line: there a live line would be a screenful.
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            await self._live(engine)
+        else:
+            await self._plain(engine)
+
     def _line(self, engine: Engine) -> str:
         s = engine.statistics()
-        return progress_line(s, self._rates.look(s), asyncio.get_running_loop().time())
+        return self._separator.join(progress_line(s, self._rates.look(s), asyncio.get_running_loop().time()))
 
     async def _live(self, engine: Engine) -> None:
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
@@ -141,4 +184,4 @@ class Display:
     async def _plain(self, engine: Engine) -> None:
         while True:
             await asyncio.sleep(PLAIN_EVERY_S)
-            self._console.print(self._line(engine), soft_wrap=True, highlight=False)
+            say(self._console, self._line(engine))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import orjson
 from rich.console import Console
-from rich.text import Text
 
 from vqa_async.api import open_engine, run_sync
-from vqa_async.chat import printable
+from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.progress import Display
 from vqa_async.cli.signals import Interrupts, interrupts
 from vqa_async.cli.texts import as_json, ending, exit_code
@@ -30,7 +30,8 @@ def run_job(
 ) -> int:
     """Run the job; returns the exit code."""
     _raise_descriptor_limit()
-    console = Console(stderr=True, highlight=False)
+    logging.getLogger("vqa_async").addHandler(logging.NullHandler())  # the display says the same, and nicer
+    console = open_console()
     display = Display(console, quiet=quiet)
 
     async def main() -> tuple[RunSummary | None, Interrupts]:
@@ -39,10 +40,14 @@ def run_job(
 
     summary, seen = run_sync(main)
     if summary is None:  # a signal came before anything was sent
-        console.print("vqa-async: interrupted before the first request; run the same command again to go on.")
+        say(
+            console, "Interrupted before the first request. Next: run the same command again to go on.", "red"
+        )
         return seen.exit_code or 130
     code = seen.exit_code or exit_code(summary)
-    _report(console, summary, code, json=json)
+    if not quiet or code:
+        _tell(console, summary, code)
+    _hand_over(summary, code, json=json)
     return code
 
 
@@ -53,10 +58,12 @@ async def _interruptible(
     task = asyncio.create_task(_watched(engine, display, input, output, limit, format))
 
     def drain(signal: str) -> None:
-        if engine.is_running:
-            engine.stop(f"Interrupted by {signal}")
-        else:
+        if not engine.is_running:
             task.cancel()
+        elif display.is_stopping:  # for another reason, and somebody has waited long enough
+            engine.abort()
+        else:
+            engine.stop(f"Interrupted by {signal}")
 
     with interrupts(drain, engine.abort) as seen:
         try:
@@ -74,18 +81,23 @@ async def _watched(
         return await engine.run(input, output, limit=limit, format=format)
 
 
-def _report(console: Console, summary: RunSummary, code: int, *, json: bool) -> None:
+def _tell(console: Console, summary: RunSummary, code: int) -> None:
+    """How it ended, for people."""
     style = {0: "green", 1: "yellow"}.get(code, "red")
     first, *rest = ending(summary)
-    console.print(Text(printable(first), style=style), soft_wrap=True)
+    say(console, first, style)
     for line in rest:
-        console.print(Text(printable(line)), soft_wrap=True)
+        say(console, line)
+
+
+def _hand_over(summary: RunSummary, code: int, *, json: bool) -> None:
+    """The results: where they are, or the summary for programs."""
     if json:
-        print(orjson.dumps(as_json(summary, code), option=orjson.OPT_INDENT_2).decode())
+        emit(orjson.dumps(as_json(summary, code), option=orjson.OPT_INDENT_2).decode())
         return
-    print(summary.paths.successes)
+    emit(summary.paths.successes)
     if summary.statistics.failed or summary.statistics.skipped_failed:
-        print(summary.paths.failures)
+        emit(summary.paths.failures)
 
 
 def _raise_descriptor_limit() -> None:

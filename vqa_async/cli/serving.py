@@ -7,9 +7,9 @@ import dataclasses
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from vqa_async.api import run_sync
+from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.signals import interrupts
 from vqa_async.server import ServerOptions, serve_forever
 
@@ -26,12 +26,12 @@ def serve(*, options: Annotated[ServerOptions, Parameter(name="*")] = ServerOpti
     # A signal is how it is meant to end: exit code 0.
     if options.port is None:
         options = dataclasses.replace(options, port=PORT)
-    console = Console(stderr=True, highlight=False)
 
     def ready(base_url: str) -> None:
-        print(base_url, flush=True)
-        console.print(
-            f"Serving {', '.join(options.model)}. It measures pixels and is no model. Ctrl-C ends it."
+        emit(base_url)
+        say(
+            open_console(),
+            f"Serving {', '.join(options.model)}. It measures pixels and is no model. Ctrl-C ends it.",
         )
 
     async def main() -> None:

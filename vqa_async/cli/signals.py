@@ -7,7 +7,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+from vqa_async.cli.startup import SIGNALS
 
 
 class Interrupts:
@@ -35,11 +35,13 @@ def interrupts(drain: Callable[[str], None], abort: Callable[[], None]) -> Itera
         else:
             abort()
 
-    # Under nohup SIGHUP is ignored, and stays so.
-    handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     with contextlib.ExitStack() as stack:
-        for number in handled:
+        for number in SIGNALS:
+            before = signal.getsignal(number)
+            if before is signal.SIG_IGN:  # under nohup SIGHUP is ignored, and stays so
+                continue
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C cancels the main task instead
                 loop.add_signal_handler(number, on_signal, number)
+                stack.callback(signal.signal, number, before)
                 stack.callback(loop.remove_signal_handler, number)
         yield seen

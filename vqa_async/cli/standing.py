@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 
 from vqa_async.api import run_sync
+from vqa_async.chat import printable
+from vqa_async.cli.console import emit
 from vqa_async.config import Columns
 from vqa_async.errors import InputError
 from vqa_async.journal import JournalPaths, Survey, survey
@@ -21,9 +23,9 @@ def show_status(output: Path, *, json: bool) -> int:
     left = run_sync(lambda: _left(found))
     facts = _facts(found, left)
     if json:
-        print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+        emit(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
     else:
-        print("\n".join(_lines(found, left)))
+        emit("\n".join(_lines(found, left)))
     return 0
 
 
@@ -55,16 +57,16 @@ def _lines(found: Survey, left: int | None) -> list[str]:
     kinds = ", ".join(f"{count:,} {code}" for code, count in found.failures_by_type.most_common())
     reason = found.run.get("reason")
     lines = [
-        f"State      {_state(found)}",
+        f"State      {printable(_state(found))}",
         f"Done       {found.replayed.succeeded:,}",
-        f"Failed     {found.failed:,}{f' ({kinds})' if kinds else ''}",
+        f"Failed     {found.failed:,}{f' ({printable(kinds)})' if kinds else ''}",
         f"Left       {'unknown: the input cannot be read from here' if left is None else f'{left:,}'}",
         f"Tokens     {found.prompt_tokens:,} in, {found.completion_tokens:,} out",
     ]
     if found.failed:
         lines.append(f"Next run   tries {found.retryable:,} of the failed again; --retry-failed tries all")
     if reason:
-        lines.append(f"Stopped    {reason}")
+        lines.append(f"Stopped    {printable(reason)}")
     if found.unreadable:
         lines.append(f"Damage     {found.unreadable:,} lines are not as they were written")
     return lines

@@ -29,8 +29,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def count(number: int, noun: str) -> str:
+    """``number`` of a thing: 1 request, 2 requests."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def ending(summary: RunSummary) -> list[str]:
-    """The lines that close a run."""
+    """The lines that close a run: one fact each, what to do next at the end."""
     s = summary.statistics
     earlier = f", {s.skipped - s.skipped_failed:,} answered before" if s.skipped > s.skipped_failed else ""
     lines = [
@@ -39,35 +44,35 @@ def ending(summary: RunSummary) -> list[str]:
     if s.prompt_tokens or s.completion_tokens:
         lines.append(f"Tokens: {s.prompt_tokens:,} in, {s.completion_tokens:,} out.")
     if s.failed or s.skipped_failed:
-        lines.append(f"Failures are in {summary.paths.failures}; {_failure_advice(summary)}")
-    if summary.state != "finished":
-        lines.append(f"{summary.reason.rstrip('.')}. {_going_on(summary)}")
+        lines.append(f"Failures: {summary.paths.failures}")
+    if summary.state == "stopped":
+        lines.append(f"Cause: {summary.reason}")
+    if next_step := _next_step(summary):
+        lines.append(f"Next: {next_step}")
     return lines
 
 
-def _going_on(summary: RunSummary) -> str:
+def _next_step(summary: RunSummary) -> str:
     s = summary.statistics
-    if not s.succeeded + s.skipped:
-        return "Nothing is answered yet."
-    return f"What is answered is in {summary.paths.successes}; run the same command again to go on."
+    if summary.state == "finished":
+        if not s.failed + s.skipped_failed:
+            return ""
+        return "the same command tries those failures again that may pass, and --retry-failed all of them."
+    if s.succeeded + s.skipped:
+        return f"run the same command again to go on; every answer so far is in {summary.paths.successes}."
+    mended = "mend that and " if summary.state == "stopped" else ""
+    return f"{mended}run the same command again; nothing is answered yet."
 
 
 def _headline(summary: RunSummary) -> str:
-    return {"finished": "Done", "stopped": "Stopped early", "interrupted": "Interrupted"}[summary.state]
+    named = {"finished": "Done", "stopped": "Stopped early"}
+    return named.get(summary.state) or summary.reason.rstrip(".") or "Interrupted"
 
 
 def _failed(s: RunStatistics) -> str:
     kinds = ", ".join(f"{count:,} {code}" for code, count in sorted(s.failures_by_type.items()))
     before = f", {s.skipped_failed:,} failed before" if s.skipped_failed else ""
     return f"{s.failed:,} failed" + (f" ({kinds})" if kinds else "") + before
-
-
-def _failure_advice(summary: RunSummary) -> str:
-    return (
-        "the same command tries those again that may work, --retry-failed all of them."
-        if summary.state == "finished"
-        else "the next run tries those again that may work."
-    )
 
 
 def as_json(summary: RunSummary, code: int) -> dict[str, Any]:

@@ -50,5 +50,6 @@ def format_for(path: Path, name: str = "") -> ExportFormat:
     chosen = name or path.suffix.lower().removeprefix(".")
     if chosen not in FORMATS:
         known = ", ".join(FORMATS)
-        raise ConfigError(f"There is no export format {chosen!r} (known: {known}). Give one with --format.")
+        what = f"There is no export format {chosen!r}" if chosen else f"The name {path} has no suffix"
+        raise ConfigError(f"{what} (known formats: {known}). Give one with --format.")
     return FORMATS[chosen]

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import orjson
 
 from vqa_async.errors import ConfigError
 from vqa_async.export.forms import format_for
 from vqa_async.export.ordered import ordered_lines
 from vqa_async.journal import JournalPaths
+from vqa_async.journal.json_text import to_json
+from vqa_async.journal.replacing import replaced
 from vqa_async.journal.runfile import load
+
+_LEFT_BEHIND_S = 3600.0
+"""An export that nothing was written to for this long was killed."""
 
 
 def export(output: str | os.PathLike[str], target: str | os.PathLike[str], *, format: str = "") -> int:
@@ -32,28 +38,43 @@ def export(output: str | os.PathLike[str], target: str | os.PathLike[str], *, fo
     target = Path(target)
     form = format_for(target, format)
     paths = JournalPaths.of(output)
-    if target.resolve() in (paths.successes, paths.failures, paths.run):
+    target = _followed(target)
+    if target in astuple(paths):
         raise ConfigError(f"The export would overwrite the output {target} itself. Choose another -o.")
-    settings = (load(paths.run) or {}).get("settings", {})
-    key = settings.get("conversation_key", "conversation")
-    lines = (form.select(line, key) for line in ordered_lines(paths.successes))
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
+    run = load(paths.run)
+    key = run["settings"].get("conversation_key", "conversation") if run else "conversation"
+    lines = (form.select(line, key) for line in ordered_lines(paths.successes, known=run is not None))
     try:
-        with fresh.open("xb") as file:
-            count = _write_array(file, lines) if form.is_array else _write_lines(file, lines)
-        fresh.replace(target)
+        _sweep(target)
+        with replaced(target, mark=f"{secrets.token_hex(4)}.") as file:
+            return _write_array(file, lines) if form.is_array else _write_lines(file, lines)
     except OSError as error:
         raise ConfigError(f"The export {target} cannot be written: {error.strerror}.") from None
-    finally:
-        fresh.unlink(missing_ok=True)
-    return count
+
+
+def _followed(target: Path) -> Path:
+    """``target`` with links followed: the file is replaced, not the link to it."""
+    try:
+        return target.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a NUL in the name
+        raise ConfigError(f"The export {str(target)!r} cannot be a file: {error}.") from None
+
+
+def _sweep(target: Path) -> None:
+    """Remove what exports to ``target`` left that were killed."""
+    start, long_ago = f".{target.name}.", time.time() - _LEFT_BEHIND_S
+    with os.scandir(target.parent) as entries:
+        left = [e for e in entries if e.name.startswith(start) and e.name.endswith(".new")]
+    for entry in left:
+        if entry.stat(follow_symlinks=False).st_mtime < long_ago:
+            Path(entry.path).unlink(missing_ok=True)
 
 
 def _write_array(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> int:
     count = 0
     file.write(b"[")
     for count, line in enumerate(lines, 1):
-        text = orjson.dumps([line], option=orjson.OPT_INDENT_2)
+        text = to_json([line], indent=True)
         file.write((b"\n" if count == 1 else b",\n") + text.removeprefix(b"[\n").removesuffix(b"\n]"))
     file.write(b"\n]\n" if count else b"]\n")
     return count
@@ -62,5 +83,5 @@ def _write_array(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> int:
 def _write_lines(file: BinaryIO, lines: Iterable[dict[str, Any]]) -> int:
     count = 0
     for count, line in enumerate(lines, 1):  # noqa: B007 - the count is wanted after the loop
-        file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        file.write(to_json(line) + b"\n")
     return count

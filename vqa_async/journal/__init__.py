@@ -7,11 +7,18 @@
     OUT.torn-<time>      an unfinished end that was cut off
     OUT.damaged.jsonl    lines that `--repair` took out
 
-Inside: `codec` (result <-> line), `replay` (what is finished, what is damaged), `writer` (group commit),
-`runfile` (settings and state), `journal` (these four together), `survey` (a look from outside).
+Inside, from the bottom up:
+
+    json_text   any value as JSON text           lock      one run at a time
+    codec       result <-> line                  writer    group commit
+    scanning    good, torn, damaged lines        paths     where all of it is
+    replacing   files replaced in one step       runfile   settings and state
+    mending     cutting, taking out, compacting  journal   one run
+    replay      what is finished                 survey    a look from outside
 """
 
-from vqa_async.journal.journal import Journal, JournalPaths
+from vqa_async.journal.journal import Journal
+from vqa_async.journal.paths import JournalPaths
 from vqa_async.journal.survey import Survey, survey
 
 __all__ = ["Journal", "JournalPaths", "Survey", "survey"]

@@ -5,37 +5,37 @@ field of ``_meta`` is ``crc``, the CRC-32 of all of the line before it. So a lin
 edited is found without guessing, and replay reads the few bytes of ``_meta`` instead of the whole line.
 
     {"image": ["a.png"], ..., "vqa": "...", "qa_pairs": [...], "_meta": {"id": ..., ..., "crc": "89abcdef"}}
+
+Where a row has a field of its own under one of these names, the line has ours: a name stands there once.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import orjson
 
 from vqa_async.errors import RequestError, StatusError, VQAError
+from vqa_async.journal.json_text import from_json, to_json
 from vqa_async.models import Failure, Success
 
-LineKind = Literal["success", "failure"]
-
 _META = b',"_meta":{"id":'
-_CRC = b',"crc":"'
-_TAIL = len(_CRC) + 8 + len(b'"}}')
+_CRC = b',"crc":"%08x"}}'
+_TAIL = len(_CRC % 0)
+_ENDS_LIKE_A_LINE = re.compile(rb',"crc":"[0-9a-f]{8}"}}\n?\Z')
 
 MESSAGE_CHARS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class LineMeta:
-    """What replay needs of a line."""
+class LineMeta(NamedTuple):
+    """What replay needs of a line; ``retryable`` is None in the line of a success."""
 
     id: str
-    index: int
-    retryable: bool
+    position: int
+    retryable: bool | None
 
 
 def encode_success(success: Success, output_key: str) -> bytes:
@@ -90,50 +90,55 @@ def describe(error: VQAError, attempts: int) -> dict[str, Any]:
 def _line(row: Mapping[str, Any], result: dict[str, Any], meta: dict[str, Any]) -> bytes:
     reserved = {*result, "_meta"}
     kept = row if reserved.isdisjoint(row) else {k: v for k, v in row.items() if k not in reserved}
-    body = _dumps({**kept, **result, "_meta": meta})[:-2]
-    return b'%b%b%08x"}}\n' % (body, _CRC, zlib.crc32(body))
-
-
-def _dumps(line: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(line, default=_foreign)
-    except TypeError:
-        # What orjson refuses and JSON allows: integers beyond 64 bit, keys that are not text.
-        text = json.dumps(line, ensure_ascii=True, separators=(",", ":"), default=_foreign, allow_nan=False)
-        return text.encode()
-
-
-def _foreign(value: object) -> object:
-    """Row values that JSON does not know, from Python callers: bytes are named, never written out."""
-    if isinstance(value, bytes | bytearray | memoryview):
-        return f"<{len(value)} bytes>"
-    return str(value)
+    body = to_json({**kept, **result, "_meta": meta})[:-2]
+    return body + _CRC % zlib.crc32(body) + b"\n"
 
 
 def decode_meta(line: bytes) -> LineMeta | None:
     """What replay needs of ``line`` (without its newline); None where it is not as it was written."""
-    body, tail = line[:-_TAIL], line[-_TAIL:]
-    if not tail.startswith(_CRC) or tail[len(_CRC) :] != b'%08x"}}' % zlib.crc32(body):
+    fields = meta_fields(line)
+    if fields is None:
         return None
-    at = body.rfind(_META)
-    if at < 0:
+    id, index, retryable = fields.get("id"), fields.get("index"), fields.get("retryable")
+    return LineMeta(id, index, retryable) if isinstance(id, str) and isinstance(index, int) else None
+
+
+def meta_fields(line: bytes) -> dict[str, Any] | None:
+    """All of ``_meta`` but the checksum; None where the line is not as it was written."""
+    body = line[:-_TAIL]
+    if line[-_TAIL:] != _CRC % zlib.crc32(body):
         return None
-    meta = orjson.loads(body[at + len(b',"_meta":') :] + b"}")
-    return LineMeta(meta["id"], meta["index"], meta.get("retryable", False))
+    at = body.rfind(_META)  # ours is the last: inside a text its quotes would be escaped
+    text = body[at + len(b',"_meta":') :] + b"}"
+    try:
+        return orjson.loads(text) if at >= 0 else None
+    except orjson.JSONDecodeError:
+        return _unusual_fields(text)
+
+
+def _unusual_fields(text: bytes) -> dict[str, Any] | None:
+    """The fields of a ``_meta`` whose id holds lone surrogates, as a file name may."""
+    try:
+        fields = from_json(text)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) else None
 
 
 def decode_line(line: bytes) -> dict[str, Any]:
-    """The whole object of a line that replay has accepted."""
-    try:
-        decoded = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        decoded = json.loads(line)
+    """The whole object of a line that ``decode_meta`` has accepted."""
+    decoded = from_json(line)
     assert isinstance(decoded, dict)
     return decoded
 
 
-def is_json_object(line: bytes) -> bool:
-    """Whether ``line`` is a whole JSON object, of whatever origin: then it is no torn end of a write."""
+def is_written_out(line: bytes) -> bool:
+    """Whether ``line``, which is not as it was written, was once written to its end, by us or by others.
+
+    If so, it is no torn end of a write: somebody or something changed it, or put it there.
+    """
+    if _ENDS_LIKE_A_LINE.search(line):
+        return True
     try:
         return isinstance(orjson.loads(line), dict)
     except orjson.JSONDecodeError:

@@ -5,53 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from vqa_async.config import Config
-from vqa_async.errors import ConfigError, JournalLocked
+from vqa_async.errors import DiskError
 from vqa_async.journal import runfile
 from vqa_async.journal.codec import encode_failure, encode_success
-from vqa_async.journal.replay import (
-    FAILED,
-    SUCCEEDED,
-    Replayed,
-    drop_superseded,
-    replay,
-    sync_folder,
-)
-from vqa_async.journal.writer import AppendFile, Writer
+from vqa_async.journal.lock import claim, claimed, locked
+from vqa_async.journal.mending import drop_superseded
+from vqa_async.journal.paths import JournalPaths
+from vqa_async.journal.replacing import sync_folder
+from vqa_async.journal.replay import FAILED, SUCCEEDED, Replayed, replay
+from vqa_async.journal.writer import AppendFile, Writer, disk_error, see_through
 from vqa_async.models import Result, Success
 
 _SUCCESSES, _FAILURES = 0, 1
-
-
-@dataclass(frozen=True, slots=True)
-class JournalPaths:
-    """Where the files of an output are."""
-
-    successes: Path
-    failures: Path
-    run: Path
-    lock: Path
-    damaged: Path
-
-    @classmethod
-    def of(cls, output: str | os.PathLike[str]) -> JournalPaths:
-        """The paths for ``OUT.jsonl``; links are followed, so that one output has one lock."""
-        out = Path(output).resolve()
-        stem = out.name.removesuffix(".jsonl")
-        return cls(
-            successes=out,
-            failures=out.with_name(f"{stem}.failures.jsonl"),
-            run=out.with_name(f"{stem}.run.json"),
-            lock=out.with_name(f"{out.name}.lock"),
-            damaged=out.with_name(f"{stem}.damaged.jsonl"),
-        )
 
 
 class Journal:
@@ -67,6 +38,7 @@ class Journal:
         JournalLocked: another run holds the output.
         SettingsChanged: the output was made with other settings.
         JournalDamaged: a finished line is not as it was written.
+        DiskError: the disk is full or failing.
     """
 
     def __init__(self, output: str | os.PathLike[str], config: Config, *, source: str) -> None:
@@ -78,71 +50,66 @@ class Journal:
         self._replayed = Replayed()
         self._run: dict[str, Any] = {}
         self._writer: Writer | None = None
-        self._lock_held = contextlib.AsyncExitStack()
+        self._abandoned = threading.Event()
+        self._held = contextlib.AsyncExitStack()
         self._writing = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Journal:
         async with contextlib.AsyncExitStack() as stack:
-            files = await asyncio.to_thread(self._open, stack)
+            files = await self._in_thread(lambda: self._open(stack))
             writer = Writer(files, fsync=self._options.fsync, fsync_interval_s=self._options.fsync_interval)
             self._writer = await self._writing.enter_async_context(writer)
-            self._lock_held = stack.pop_all()
+            self._held = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc: Any) -> None:
-        async with self._lock_held:
+        async with self._held:
             await self._writing.__aexit__(*exc)
 
-    def _open(self, stack: contextlib.AsyncExitStack) -> tuple[AppendFile, AppendFile]:
-        self._require_place()
-        self._lock(stack)
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        """``work()`` in a thread that has ended when this does: nobody else gets the files before."""
+        task = asyncio.ensure_future(asyncio.to_thread(work))
+        return await see_through(task, on_cancel=self._abandoned.set)
+
+    def _open(self, stack: contextlib.AsyncExitStack) -> tuple[AppendFile, ...]:
+        with self.paths.usable():
+            warning = stack.enter_context(locked(self.paths.lock, self.paths.successes))
+            with claimed(self.paths.successes):
+                before = self._load_run()
+                self._replayed = self._replay(is_known=before is not None)
+            self._replayed.notices += [warning] if warning else []
+            self._run = runfile.begin(self._settings, self._source)
+            runfile.store(self.paths.run, self._run)
+            return self._open_files(stack)
+
+    def _load_run(self) -> dict[str, Any] | None:
         before = runfile.load(self.paths.run)
         if before is not None and self._has_answers() and not self._options.allow_changed_settings:
             runfile.require_same(before, self._settings, self.paths.run)
-        self._replayed = replay(
+        return before
+
+    def _replay(self, *, is_known: bool) -> Replayed:
+        return replay(
             self.paths.successes,
             self.paths.failures,
             self.paths.damaged,
             repair=self._options.repair,
-            known=before is not None,
+            known=is_known,
+            abandoned=self._abandoned.is_set,
         )
-        self._run = runfile.begin(self._settings, self._source)
-        runfile.store(self.paths.run, self._run)
-        files = AppendFile(self.paths.successes), AppendFile(self.paths.failures)
+
+    def _open_files(self, stack: contextlib.AsyncExitStack) -> tuple[AppendFile, ...]:
+        files = []
+        for path in (self.paths.successes, self.paths.failures):
+            files.append(AppendFile(path))
+            stack.callback(files[-1].close)
+        claim(files[_SUCCESSES].fd, self.paths.successes)
         sync_folder(self.paths.successes.parent)
-        return files
+        return tuple(files)
 
     def _has_answers(self) -> bool:
         """Whether there is anything that other settings could be mixed with."""
         return self.paths.successes.exists() and self.paths.successes.stat().st_size > 0
-
-    def _require_place(self) -> None:
-        out = self.paths.successes
-        if not out.parent.is_dir():
-            raise ConfigError(
-                f"The output folder {out.parent} does not exist. Make it, or choose another -o."
-            )
-        if out.is_dir():
-            raise ConfigError(f"The output {out} is a folder. Give a file name, such as {out / 'out.jsonl'}.")
-        for path in (out, self.paths.failures):
-            if path.exists() and not os.access(path, os.W_OK):
-                raise ConfigError(
-                    f"The output {path} cannot be written. Change its permissions or choose another -o."
-                )
-        if not os.access(out.parent, os.W_OK):
-            raise ConfigError(f"The output folder {out.parent} cannot be written. Choose another -o.")
-
-    def _lock(self, stack: contextlib.AsyncExitStack) -> None:
-        lock = FileLock(self.paths.lock)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            holder = (runfile.load(self.paths.run) or {}).get("pid", "unknown")
-            raise JournalLocked(
-                f"Another run (process {holder}) is writing {self.paths.successes}. "
-                "Wait for it, stop it, or choose another -o."
-            ) from None
-        stack.callback(lock.release)
 
     # --- while the run goes on --------------------------------------------------------------------------
 
@@ -170,14 +137,16 @@ class Journal:
             DiskError: the disk is full or failing.
         """
         assert self._writer is not None
+        succeeded = isinstance(result, Success)
+        # Noted before it is written: who is cancelled while waiting will not come back to do it.
+        if len(self._replayed.state) and self._replayed.state.get(result.id) is not None:
+            self._replayed.superseded += 1
+            if succeeded:
+                self._replayed.state.set(result.id, SUCCEEDED)
         if isinstance(result, Success):
             await self._writer.append(_SUCCESSES, encode_success(result, self._output_key))
         else:
             await self._writer.append(_FAILURES, encode_failure(result))
-        if self._replayed.state.get(result.id) is not None:
-            self._replayed.superseded += 1
-            if isinstance(result, Success):
-                self._replayed.state.set(result.id, SUCCEEDED)
 
     async def close(self, state: str, reason: str, counts: dict[str, Any]) -> None:
         """Finish writing, drop failure lines that later ones made void, note how the run ended.
@@ -185,13 +154,28 @@ class Journal:
         Raises:
             DiskError: the last lines could not be written.
         """
-        await self._writing.aclose()
-        await asyncio.to_thread(self._close, state, reason, counts)
-
-    def _close(self, state: str, reason: str, counts: dict[str, Any]) -> None:
-        if self._replayed.superseded and self.paths.failures.exists():
-            drop_superseded(self.paths.failures, self._replayed.state)
-        if self.paths.failures.exists() and self.paths.failures.stat().st_size == 0:
-            self.paths.failures.unlink()
         self._run |= {"state": state, "reason": reason, "counts": counts, "ended_at": round(time.time(), 3)}
-        runfile.store(self.paths.run, self._run)
+        try:
+            await self._writing.aclose()
+        except DiskError:
+            with contextlib.suppress(DiskError):  # perhaps there is room for the note at least
+                await self._in_thread(self._note)
+            raise
+        await self._in_thread(self._compact)
+        await self._in_thread(self._note)
+
+    def _compact(self) -> None:
+        path = self.paths.failures
+        try:
+            if self._replayed.superseded and path.exists():
+                drop_superseded(path, self._replayed.has_answer)
+            if path.exists() and path.stat().st_size == 0:
+                path.unlink()
+        except OSError as error:
+            raise disk_error(path, error) from None
+
+    def _note(self) -> None:
+        try:
+            runfile.store(self.paths.run, self._run)
+        except OSError as error:
+            raise disk_error(self.paths.run, error) from None

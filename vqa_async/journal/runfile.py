@@ -12,32 +12,32 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from vqa_async.errors import JournalDamaged, SettingsChanged
-from vqa_async.journal.replay import sync_folder
+from vqa_async.journal.json_text import from_json, to_json
+from vqa_async.journal.replacing import replaced
 
 SCHEMA_VERSION = 1
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
     """128-bit hex digest of the settings that change answers."""
-    return blake2b(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+    in_order = {name: settings[name] for name in sorted(settings)}
+    return blake2b(to_json(in_order), digest_size=16).hexdigest()
 
 
 def load(path: Path) -> dict[str, Any] | None:
     """The run file's content, None where there is none.
 
     Raises:
-        JournalDamaged: it is not JSON.
+        JournalDamaged: it is not what a run wrote.
     """
     try:
-        content = orjson.loads(path.read_bytes())
+        content = from_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except orjson.JSONDecodeError:
+    except (ValueError, RecursionError):
         content = None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
         raise JournalDamaged(
             f"{path} is not the run file that vqa-async wrote. Put it back, or delete it to go on without "
             "the check that the settings are still the same."
@@ -47,16 +47,8 @@ def load(path: Path) -> dict[str, Any] | None:
 
 def store(path: Path, content: dict[str, Any]) -> None:
     """Replace the run file: the old one or the new one is there, never a half."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with fresh.open("xb") as file:
-            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with replaced(path) as file:
+        file.write(to_json(content, indent=True) + b"\n")
 
 
 def begin(settings: dict[str, Any], source: str) -> dict[str, Any]:
@@ -81,7 +73,7 @@ def require_same(before: dict[str, Any], settings: dict[str, Any], path: Path) -
     """
     if before.get("fingerprint") == fingerprint(settings):
         return
-    old = before.get("settings", {})
+    old = before["settings"]
     changed = [
         f"{name} was {_shown(old.get(name))} and is now {_shown(settings.get(name))}"
         for name in sorted({*old, *settings})

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from vqa_async.errors import InputError
 from vqa_async.journal import runfile
-from vqa_async.journal.codec import decode_line
-from vqa_async.journal.journal import JournalPaths
-from vqa_async.journal.replay import Replayed, read_lines
+from vqa_async.journal.codec import LineMeta, decode_line, meta_fields
+from vqa_async.journal.lock import is_locked
+from vqa_async.journal.paths import JournalPaths
+from vqa_async.journal.replay import Replayed
+from vqa_async.journal.scanning import Accept, Line, scan
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Survey:
         failures_by_type: failed records by error code; of each record only the newest failure counts.
         retryable: how many of them the next run tries again.
         prompt_tokens, completion_tokens: over all answers in the output.
-        unreadable: lines that are not as they were written.
+        unreadable: damaged lines; an unfinished end is none, for the next run mends it by itself.
     """
 
     run: dict[str, Any]
@@ -48,50 +49,49 @@ def survey(paths: JournalPaths) -> Survey:
     """Look through an output.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it cannot be read.
+        JournalDamaged: the run file is not as it was written.
     """
     if not paths.successes.exists() and not paths.run.exists():
         raise InputError(
             f"There is no output {paths.successes}. Check the name, or start with: vqa-async run."
         )
-    result = Survey(runfile.load(paths.run) or {}, _is_held(paths))
-    _read_successes(paths, result)
-    _read_failures(paths, result)
+    try:
+        result = Survey(runfile.load(paths.run) or {}, is_locked(paths.lock))
+        _read_successes(paths.successes, result)
+        _read_failures(paths.failures, result)
+    except OSError as error:
+        raise InputError(f"The output {paths.successes} cannot be read: {error.strerror}.") from None
     return result
 
 
-def _is_held(paths: JournalPaths) -> bool:
-    if not paths.lock.exists():
-        return False
-    try:
-        with FileLock(paths.lock, timeout=0):
-            return False
-    except Timeout:
-        return True
+def _read_successes(path: Path, result: Survey) -> None:
+    def accept(meta: LineMeta, line: Line) -> str:
+        complaint = result.replayed.add_success(meta, line)
+        if not complaint:
+            usage = (meta_fields(line.data.rstrip(b"\n")) or {})["usage"]
+            result.prompt_tokens += usage["prompt_tokens"]
+            result.completion_tokens += usage["completion_tokens"]
+        return complaint
+
+    _read(path, accept, result)
 
 
-def _read_successes(paths: JournalPaths, result: Survey) -> None:
-    if not paths.successes.exists():
-        return
-    with paths.successes.open("rb", buffering=1 << 20) as file:
-        for line in read_lines(file):
-            if line.meta is None:
-                result.unreadable += 1
-            elif result.replayed.add_success(line.meta):
-                usage = decode_line(line.data)["_meta"]["usage"]
-                result.prompt_tokens += usage["prompt_tokens"]
-                result.completion_tokens += usage["completion_tokens"]
-
-
-def _read_failures(paths: JournalPaths, result: Survey) -> None:
-    if not paths.failures.exists():
-        return
+def _read_failures(path: Path, result: Survey) -> None:
     newest: dict[str, tuple[str, bool]] = {}
-    with paths.failures.open("rb", buffering=1 << 20) as file:
-        for line in read_lines(file):
-            if line.meta is None:
-                result.unreadable += 1
-            elif result.replayed.add_failure(line.meta) and not result.replayed.has_answer(line.meta.id):
-                newest[line.meta.id] = (decode_line(line.data)["error"]["code"], line.meta.retryable)
+
+    def accept(meta: LineMeta, line: Line) -> str:
+        complaint = result.replayed.add_failure(meta, line)
+        if not complaint and not result.replayed.has_answer(meta.id):
+            newest[meta.id] = (decode_line(line.data)["error"]["code"], bool(meta.retryable))
+        return complaint
+
+    _read(path, accept, result)
     result.failures_by_type.update(code for code, _ in newest.values())
     result.retryable = sum(retryable for _, retryable in newest.values())
+
+
+def _read(path: Path, accept: Accept, result: Survey) -> None:
+    if path.exists():
+        findings = scan(path, accept, known=bool(result.run), to_the_end=True)
+        result.unreadable += len(findings.damage)

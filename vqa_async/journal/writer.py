@@ -10,18 +10,21 @@ If writing fails, the files are cut back to the last whole line, and every later
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from vqa_async.errors import DiskError
 
 FsyncMode = Literal["always", "interval", "never"]
+
+T = TypeVar("T")
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class AppendFile:
@@ -29,12 +32,10 @@ class AppendFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        flags = (
-            os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        )
-        self.fd = os.open(path, flags, 0o666)
+        self.fd = os.open(path, _FLAGS, 0o666)
+        self.is_dirty = False
         self._size = os.fstat(self.fd).st_size
-        self._dirty = False
+        self._closed = False
 
     def append(self, block: bytes) -> None:
         """Write all of ``block``, or nothing of it.
@@ -48,33 +49,46 @@ class AppendFile:
             os.ftruncate(self.fd, self._size)
             raise
         self._size += len(block)
-        self._dirty = True
+        self.is_dirty = True
 
     def _write_all(self, block: bytes) -> None:
         view = memoryview(block)
         while view:  # a nearly full disk takes a part and says so
             view = view[os.write(self.fd, view) :]
 
-    def sync(self) -> None:
-        """Force what was written to the disk. Checks that the file is still the one at its path.
+    def sync(self, *, force: bool) -> None:
+        """Check that what was written is still there, and with ``force`` force it to the disk.
 
         Raises:
             OSError: it is not, or the disk fails. Not to be retried: after a failed fsync the system may have
                 dropped the data and forgotten about it.
         """
-        if self._dirty:
-            self._dirty = False
-            os.fsync(self.fd)
-            if os.fstat(self.fd).st_nlink == 0 or os.stat(self.path).st_ino != os.fstat(self.fd).st_ino:
-                raise FileNotFoundError(errno.ENOENT, "it was removed or replaced while the run was writing")
+        if self.is_dirty:
+            self.is_dirty = False
+            if force:
+                os.fsync(self.fd)
+            self._require_ours()
+
+    def _require_ours(self) -> None:
+        ours = os.fstat(self.fd)
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            there = None
+        if there is None or not os.path.samestat(ours, there):
+            raise FileNotFoundError(errno.ENOENT, "it was removed or replaced while the run was writing")
+        if ours.st_size != self._size:
+            raise OSError(errno.EBUSY, "another program changed it while the run was writing")
 
     def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self.fd)
+        """Close the descriptor, once."""
+        if not self._closed:
+            self._closed = True
+            os.close(self.fd)
 
 
 class _Block:
-    """Lines that are written together, and the news of it."""
+    """Lines that go out together, and the event that says they have."""
 
     __slots__ = ("done", "error", "lines")
 
@@ -122,13 +136,9 @@ class Writer:
         self._closing = True
         self._wake.set()
         assert self._task is not None
-        # Shielded: a cancelled run still writes what was handed in, and that takes milliseconds.
-        task = self._task
         try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await task
-            raise
+            # A cancelled run still writes what was handed in, and that takes milliseconds.
+            await see_through(self._task)
         finally:
             self._thread.shutdown()
             for file in self._files:
@@ -159,14 +169,20 @@ class Writer:
             block.error = self._error or await loop.run_in_executor(self._thread, self._write, block)
             self._error = block.error
             block.done.set()
-        if self._error is None and self._fsync != "never":
+        if self._error is None:
             self._error = await loop.run_in_executor(self._thread, self._sync)
 
     async def _next_wake(self) -> None:
         """Until there are lines, or it is time for a sync that is due."""
-        timeout = self._interval_s if self._fsync == "interval" else None
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), timeout)
+        timer = None
+        if any(file.is_dirty for file in self._files):
+            left = self._interval_s - (self._clock() - self._synced_at)
+            timer = asyncio.get_running_loop().call_later(max(0.0, left), self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
         self._wake.clear()
 
     def _write(self, block: _Block) -> DiskError | None:
@@ -175,28 +191,53 @@ class Writer:
                 try:
                     file.append(b"".join(lines))
                 except OSError as error:
-                    return _disk_error(file, error)
-        due = self._fsync == "interval" and self._clock() - self._synced_at >= self._interval_s
-        return self._sync() if due or self._fsync == "always" else None
+                    return disk_error(file.path, error)
+        is_due = self._clock() - self._synced_at >= self._interval_s
+        return self._sync() if is_due or self._fsync == "always" else None
 
     def _sync(self) -> DiskError | None:
         self._synced_at = self._clock()
         for file in self._files:
             try:
-                file.sync()
+                file.sync(force=self._fsync != "never")
             except OSError as error:
-                return _disk_error(file, error)
+                return disk_error(file.path, error)
         return None
 
 
-def _disk_error(file: AppendFile, error: OSError) -> DiskError:
+def disk_error(path: Path, error: OSError) -> DiskError:
+    """``error``, met while writing ``path``, as a sentence that says what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return DiskError(
-            f"No space left for {file.path} ({error.strerror}). Every finished line is safe: free some space "
+            f"No space left for {path} ({error.strerror}). Every finished line is safe: free some space "
             "and run the same command again.",
             code="disk_full",
         )
     return DiskError(
-        f"{file.path} cannot be written: {error.strerror or error}. What was written before is kept: "
+        f"{path} cannot be written: {error.strerror or error}. What was written before is kept: "
         "mend that, then run the same command again."
     )
+
+
+async def see_through(task: asyncio.Future[T], on_cancel: Callable[[], None] | None = None) -> T:
+    """Wait until ``task`` is over, however often we are cancelled meanwhile; then pass that on.
+
+    For work on files that must not go on behind the back of whoever comes next.
+
+    Args:
+        task: what to wait for; never cancelled from here.
+        on_cancel: called when we are cancelled, to make it end sooner.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+            if on_cancel is not None:
+                on_cancel()
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled():
+        task.exception()  # nobody is left to hear it
+    raise cancelled

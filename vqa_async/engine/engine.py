@@ -1,15 +1,4 @@
-"""One run: producer -> bounded queue -> worker pool -> results kept; drain, cancel, stop rules.
-
-    source --producer--> queue --workers--> client.complete --save--> journal (or the caller of `stream`)
-
-There are somewhat more workers than permits, so that images are prepared and retries waited for without
-leaving a permit unused; the permits (endpoints.py) are what bounds requests. Everything is bounded, so
-memory does not depend on the number of records. One TaskGroup owns every task.
-
-A run ends in one of these ways: the input is used up; it is stopped (signal, wrong key, outage), and then
-nothing new is sent, what is on the wire gets ``drain_timeout`` to finish, all else stays open for the next
-run; or the files cannot be written, and then it ends at once.
-"""
+"""The engine: any number of single records, streams and journalled runs at once, over one client."""
 
 from __future__ import annotations
 
@@ -20,8 +9,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
     AsyncIterator,
-    Awaitable,
-    Callable,
     Iterable,
     Iterator,
     Mapping,
@@ -33,6 +20,7 @@ from typing import Any, TypeAlias
 from vqa_async.client import VLMClient
 from vqa_async.config import Config
 from vqa_async.endpoints import EndpointPool
+from vqa_async.engine.run import Run
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
 from vqa_async.events import (
     Event,
@@ -41,13 +29,11 @@ from vqa_async.events import (
     RecordFinished,
     RunStarted,
     RunStatistics,
-    RunStopping,
     Tally,
 )
 from vqa_async.images import ImageLoader, ImageStatistics
 from vqa_async.journal import Journal, JournalPaths
-from vqa_async.journal.replay import FAILED
-from vqa_async.models import AttemptFailed, Failure, Record, Result
+from vqa_async.models import Failure, Record, Result
 from vqa_async.sources import InputFormat, Source, open_source, rows_source
 
 log = logging.getLogger("vqa_async")
@@ -56,7 +42,7 @@ Rows: TypeAlias = Iterable[Record | Mapping[str, Any]] | AsyncIterable[Record | 
 """What ``stream`` takes: rows as in an input file, or Records, from any iterable or async iterable."""
 
 _END = None
-"""Put into the queue by the producer: there are no more records."""
+"""Put behind the last result of a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,150 +70,6 @@ class RunSummary:
         return self.state == "finished" and s.failed == 0 and s.skipped_failed == 0
 
 
-class _Run:
-    """The tasks of one run over one source."""
-
-    def __init__(
-        self,
-        client: VLMClient,
-        config: Config,
-        source: Source,
-        *,
-        deliver: Callable[[Result], Awaitable[None]],
-        save_on_wire: bool,
-        finished: Callable[[str], bytes | None],
-        notify: Callable[[Event], None],
-        limit: int | None = None,
-    ) -> None:
-        self._client = client
-        self._config = config
-        self._limit = limit
-        self._read = 0
-        self.input_read = False
-        self._keeping: set[asyncio.Task[None] | None] = set()
-        self._deliver = deliver
-        self._save_on_wire = save_on_wire
-        self._finished = finished
-        self._notify = notify
-        self._queue: asyncio.Queue[Record | Failure | None] = asyncio.Queue(config.limits.max_workers)
-        self._workers: list[asyncio.Task[None]] = []
-        self._producer: asyncio.Task[None] | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self.source = source
-        self.started = asyncio.get_running_loop().time()
-        self.tally = Tally()
-        self.stopping: VQAError | str | None = None
-        self.input_error: BaseException | None = None
-
-    async def execute(self) -> None:
-        """Work through the source until its end or until ``stop``.
-
-        Raises:
-            JournalError: results cannot be kept; nothing more was sent.
-        """
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._producer = group.create_task(self._produce(), name="vqa-producer")
-                self._workers = [
-                    group.create_task(self._work(), name=f"vqa-worker-{n}")
-                    for n in range(self._worker_count())
-                ]
-        except* JournalError as errors:
-            first = errors.exceptions[0]
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
-            raise first from None
-        finally:
-            if self._deadline is not None:
-                self._deadline.cancel()
-
-    def _worker_count(self) -> int:
-        # Beyond the permits: a quarter for images being prepared and retries being waited for.
-        width = self._config.limits.max_workers
-        return width + max(4, width // 4)
-
-    def expected(self) -> int:
-        """Records that the input holds, as far as can be told from the share of it that was read; else 0."""
-        fraction = 1.0 if self.input_read else self.source.fraction()
-        estimate = round(self._read / fraction) if fraction else 0
-        return min(estimate, self._limit or estimate)
-
-    def stop(self, reason: VQAError | str) -> None:
-        """Send nothing new; let what is on the wire finish within ``drain_timeout``; leave the rest open."""
-        if self.stopping is not None or self._producer is None:
-            return
-        self.stopping = reason
-        self._producer.cancel()
-        on_wire = [task for task in self._workers if self._client.is_on_wire(task)]
-        for task in self._workers:
-            if task not in on_wire and task not in self._keeping:
-                task.cancel()
-        self._notify(RunStopping(str(reason), len(on_wire)))
-        self._deadline = asyncio.get_running_loop().call_later(
-            self._config.timeouts.drain_timeout, self.abort
-        )
-
-    def abort(self) -> None:
-        """End what is still on the wire."""
-        for task in self._workers:
-            task.cancel()
-
-    async def _produce(self) -> None:
-        try:
-            async for item in self.source:
-                if state := self._finished(item.id):
-                    self.tally.skipped += 1
-                    self.tally.skipped_failed += state == FAILED
-                else:
-                    await self._queue.put(item)
-                self._read += 1
-                if self._read == self._limit:
-                    break
-            self.input_read = True
-        except Exception as error:
-            # The caller's iterable may raise anything: what came before it is still answered and kept,
-            # then the error goes to the caller.
-            self.input_error = error
-        await self._queue.put(_END)
-
-    async def _work(self) -> None:
-        while self.stopping is None:
-            item = await self._queue.get()
-            if item is _END:
-                self._queue.put_nowait(_END)  # for the next worker; there is room: nobody else puts now
-                return
-            await self._settle(item)
-
-    async def _settle(self, item: Record | Failure) -> None:
-        if isinstance(item, Failure):
-            await self._keep(item)
-            return
-        result = await self._client.complete(
-            item,
-            save=self._keep if self._save_on_wire else None,
-            may_retry=lambda: self.stopping is None,
-            notify=self._on_attempt,
-        )
-        if isinstance(result, Failure) and result.error.stops_run:
-            self.stop(result.error)
-        elif not self._save_on_wire:
-            await self._keep(result)
-
-    async def _keep(self, result: Result) -> None:
-        task = asyncio.current_task()
-        self._keeping.add(task)
-        try:
-            await self._deliver(result)
-        finally:
-            self._keeping.discard(task)
-        self.tally.count(result)
-        self._notify(RecordFinished(result))
-
-    def _on_attempt(self, event: AttemptFailed) -> None:
-        self.tally.retries += 1
-        self._notify(event)
-
-
 class Engine:
     """An open client with everything it needs; made by ``open_engine``. Any number of calls at once."""
 
@@ -246,7 +88,7 @@ class Engine:
         self._observer = observer
         self._started = asyncio.get_running_loop().time()
         self._ended = Tally()  # single records, and runs that are over
-        self._runs: set[_Run] = set()
+        self._runs: set[Run] = set()
         self._streams: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Future[None]] = set()
 
@@ -298,7 +140,7 @@ class Engine:
     @asynccontextmanager
     async def _open_stream(
         self, records: Rows, results: asyncio.Queue[Result | None]
-    ) -> AsyncIterator[tuple[_Run, asyncio.Task[None]]]:
+    ) -> AsyncIterator[tuple[Run, asyncio.Task[None]]]:
         """A task that runs ``records`` into ``results``; ended with the block, however that is left."""
         source = self._rows(records)
         with self._run(source, deliver=results.put, save_on_wire=False, finished=_never) as run:
@@ -359,7 +201,7 @@ class Engine:
             raise run.input_error
         return summary
 
-    def _summary(self, run: _Run, journal: Journal, broken: JournalError | None) -> RunSummary:
+    def _summary(self, run: Run, journal: Journal, broken: JournalError | None) -> RunSummary:
         cause = broken or run.stopping or run.input_error
         stopped = isinstance(cause, BaseException)
         return RunSummary(
@@ -377,7 +219,7 @@ class Engine:
             total.add(tally)
         return self._snapshot(total, next(iter(self._runs), None))
 
-    def _snapshot(self, tally: Tally, run: _Run | None) -> RunStatistics:
+    def _snapshot(self, tally: Tally, run: Run | None) -> RunStatistics:
         started = run.started if run else self._started
         return tally.snapshot(
             in_flight=self._pool.in_flight,
@@ -419,8 +261,8 @@ class Engine:
         return rows_source(records, self.config.columns, prompt=self.config.sampling.prompt)
 
     @contextmanager
-    def _run(self, source: Source, **how: Any) -> Iterator[_Run]:
-        run = _Run(self._client, self.config, source, notify=self._notify, **how)
+    def _run(self, source: Source, **how: Any) -> Iterator[Run]:
+        run = Run(self._client, self.config, source, notify=self._notify, **how)
         self._runs.add(run)
         try:
             yield run

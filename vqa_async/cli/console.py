@@ -1,0 +1,60 @@
+"""What is printed: results on stdout, all else on stderr, one line for each fact.
+
+Standard error is never a reason for a run to end. Standard output is, but only after the run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+from vqa_async.chat import printable
+
+
+class OutputLost(Exception):
+    """Standard output cannot be written. Without a message where its reader has gone, as with `| head`."""
+
+
+class _Stderr(Console):
+    """Standard error as a console that falls silent when nobody can read it any more."""
+
+    def on_broken_pipe(self) -> None:
+        # `2>&1 | head`: the reader has seen enough. The run goes on; rich would end the process.
+        self.quiet = True
+
+
+def open_console() -> Console:
+    """A console on standard error."""
+    return _Stderr(stderr=True, highlight=False)
+
+
+def say(console: Console, message: str, style: str = "") -> None:
+    """Print ``message`` on one line, with nothing in it that a terminal could take for a command."""
+    try:
+        console.print(Text(printable(message), style=style), soft_wrap=True)
+    except OSError:  # its disk is full, its terminal is gone
+        console.quiet = True
+
+
+def emit(result: object) -> None:
+    """Print a line of results on standard output.
+
+    Raises:
+        OutputLost: it cannot be written.
+    """
+    try:
+        print(result, flush=True)
+    except BrokenPipeError:
+        _drop_stdout()
+        raise OutputLost from None
+    except OSError as error:
+        _drop_stdout()
+        raise OutputLost(f"Standard output cannot be written: {error.strerror}.") from None
+
+
+def _drop_stdout() -> None:
+    """Let what is still buffered go nowhere, or Python complains about it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
