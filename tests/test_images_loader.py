@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import orjson
 import pybase64
@@ -110,7 +113,7 @@ async def test_changed_file_is_encoded_again(loader: ImageLoader, folder: str) -
 
 async def test_cache_of_no_bytes_keeps_nothing(folder: str) -> None:
     """Later records encode again; those at the same time still share."""
-    async with ImageLoader(ImageOptions(image_cache_bytes=0)) as loader:
+    async with ImageLoader(ImageOptions(image_cache_bytes=0, validate="full")) as loader:
         await prepare(loader, path(1), path(1), folder=folder)
         await prepare(loader, path(1), folder=folder)
         assert loader.statistics().encodes == 2
@@ -241,7 +244,7 @@ async def test_cancelled_record_gives_its_bytes_back_and_leaves_no_task(folder: 
 
 async def test_cancelled_record_does_not_take_the_image_from_the_others(folder: str) -> None:
     """One piece of work, several waiters, one of whom leaves."""
-    async with ImageLoader(ImageOptions()) as loader:
+    async with ImageLoader(ImageOptions(validate="full")) as loader:  # full: in a thread, so there is waiting
         tasks = [asyncio.create_task(prepare(loader, path(1), folder=folder)) for _ in range(3)]
         await asyncio.sleep(0)
         tasks[0].cancel()
@@ -251,17 +254,44 @@ async def test_cancelled_record_does_not_take_the_image_from_the_others(folder: 
         assert loader.statistics().encodes == 1
 
 
-async def test_error_reaches_all_who_wait_and_is_not_kept(loader: ImageLoader, folder: str) -> None:
-    """A file that is mended works in the same run."""
+@pytest.mark.parametrize(("validate", "tries"), [("full", 1), ("header", 0)])
+async def test_error_reaches_all_who_wait_and_is_not_kept(
+    validate: Literal["full", "header"], tries: int, folder: str
+) -> None:
+    """A file that is mended works in the same run; in a thread, one try serves all who wait."""
     Path(folder, "bad.png").write_bytes(png()[:-5])
-    tried = await asyncio.gather(
-        *(prepare(loader, path("bad"), folder=folder) for _ in range(3)), return_exceptions=True
-    )
-    assert [getattr(error, "code", None) for error in tried] == ["truncated_image"] * 3
-    assert "'bad.png'" in str(tried[0])
-    assert loader.statistics().encodes == 1
-    Path(folder, "bad.png").write_bytes(png())
-    assert len(await prepare(loader, path("bad"), folder=folder)) == 1
+    async with ImageLoader(ImageOptions(validate=validate)) as loader:
+        tried = await asyncio.gather(
+            *(prepare(loader, path("bad"), folder=folder) for _ in range(3)), return_exceptions=True
+        )
+        assert [getattr(error, "code", None) for error in tried] == ["truncated_image"] * 3
+        assert "'bad.png'" in str(tried[0])
+        assert loader.statistics().encodes == tries
+        Path(folder, "bad.png").write_bytes(png())
+        assert len(await prepare(loader, path("bad"), folder=folder)) == 1
+
+
+async def test_small_files_in_memory_need_no_thread(folder: str) -> None:
+    """What the system holds and what goes out as it is is prepared on the spot: no thread is started."""
+    before = threading.active_count()
+    async with ImageLoader(ImageOptions()) as loader:
+        Path(folder, "1.png").read_bytes()  # now the system holds it
+        (image,) = await prepare(loader, path(1), folder=folder)
+        assert image.size
+        if not hasattr(os, "RWF_NOWAIT"):
+            pytest.skip("this system cannot tell whether it holds a file")
+        assert threading.active_count() == before
+
+
+async def test_a_file_that_must_be_decoded_goes_to_a_thread(folder: str) -> None:
+    """Small or not: a BMP is converted in a thread, and so is what must shrink."""
+    Image.new("RGB", (300, 200), "red").save(Path(folder, "small.bmp"))
+    Image.new("RGB", (300, 200), "red").save(Path(folder, "wide.png"))
+    async with ImageLoader(ImageOptions(max_side=100)) as loader:
+        await prepare(loader, ImageRef("path", "small.bmp"), folder=folder)
+        (image,) = await prepare(loader, path("wide"), folder=folder)
+        assert (image.width, image.height) == (100, 66)
+        assert any("vqa-images" in thread.name for thread in threading.enumerate())
 
 
 async def test_one_bad_image_fails_its_record_and_frees_its_bytes(loader: ImageLoader, folder: str) -> None:

@@ -258,10 +258,10 @@ def _text_of(message: dict[str, Any], finish_reason: object, body: bytes) -> str
     content = message.get("content")
     if isinstance(content, list):
         content = _join_parts(content, body)
+    if message.get("tool_calls") or message.get("function_call"):
+        raise _no_text("unexpected_tool_call", "The model called a tool instead of answering.", body)
     if isinstance(content, str) and content.strip().strip(_INVISIBLE):
         return content
-    if message.get("tool_calls"):
-        raise _no_text("unexpected_tool_call", "The model called a tool instead of answering.", body)
     if content is None or isinstance(content, str):
         reason = (
             " (cut off at max_tokens before any text: raise --max-tokens)"

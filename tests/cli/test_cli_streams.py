@@ -146,15 +146,15 @@ def test_colour_is_left_out_on_request(tmp_path: Path, env: dict[str, str], colo
 def test_without_a_good_terminal_there_is_a_plain_line_now_and_then(tmp_path: Path) -> None:
     """In a pipe and on a dumb terminal whole lines every few seconds; with -q none."""
     write_records(tmp_path / "in.jsonl", 3)
-    with serving("--no-decode", "--latency", "6") as url:
-        with (
-            started(*run_flags(url, "pipe.jsonl"), cwd=tmp_path) as piped,
-            started(*run_flags(url, "quiet.jsonl"), "-q", cwd=tmp_path) as quiet,
-            in_terminal(run_flags(url, "dumb.jsonl"), tmp_path, {"TERM": "dumb"}) as dumb,
-        ):
-            err = piped.communicate(timeout=20)[1]
-            assert quiet.communicate(timeout=20)[1] == ""
-            shown = dumb.end()
+    with (
+        serving("--no-decode", "--latency", "6") as url,
+        started(*run_flags(url, "pipe.jsonl"), cwd=tmp_path) as piped,
+        started(*run_flags(url, "quiet.jsonl"), "-q", cwd=tmp_path) as quiet,
+        in_terminal(run_flags(url, "dumb.jsonl"), tmp_path, {"TERM": "dumb"}) as dumb,
+    ):
+        err = piped.communicate(timeout=20)[1]
+        assert quiet.communicate(timeout=20)[1] == ""
+        shown = dumb.end()
     plain = "0 done of 3 · 0 failed · 0.0/s · 3 in flight\n"
     assert err.startswith(plain)
     assert shown.replace("\r\n", "\n").startswith(plain)

@@ -11,6 +11,8 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
+SHORT = ("--records", "1500", "--kills", "4", "--workers", "50")
+
 pytestmark = pytest.mark.slow
 
 
@@ -26,12 +28,12 @@ def script(name: str, *flags: str) -> str:
 @pytest.mark.parametrize("signal", ["KILL", "INT"])
 def test_a_run_that_is_ended_again_and_again_loses_and_repeats_nothing(signal: str) -> None:
     """Four times killed at random moments: each record once, each line whole, hardly a request too many."""
-    said = script("killloop", *"--records 1500 --kills 4 --workers 50 --signal".split(), signal)
+    said = script("killloop", *SHORT, "--signal", signal)
     most = 1_500 + (4 * 50 if signal == "KILL" else 0)
     verdict = said.splitlines()[-1]
     assert re.fullmatch(rf"lost 0, repeated 0, damaged 0, requests \d+ of at most {most}", verdict)
 
 
 def test_a_record_more_costs_next_to_no_memory() -> None:
-    """The peaks of a small and of a larger run; the noise of two processes is most of what is between them."""
-    assert "bytes a record" in script("memory", "--few", "1000", "--many", "20000", "--limit", "300")
+    """The peaks of a small and of a larger run; most of what is between them is noise of two processes."""
+    assert "bytes a record" in script("memory", "--few", "1000", "--many", "12000", "--limit", "300")

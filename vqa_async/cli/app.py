@@ -72,6 +72,7 @@ app = App(
         env_var_split=split_variable,
     ),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # main tells which signal it was, and how to go on
 )
 
 

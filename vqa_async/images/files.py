@@ -25,6 +25,10 @@ from vqa_async.models import ImageRef
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _SCHEME = re.compile(r"(?i)(file:|[a-z][a-z0-9+.-]+://)")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_SMALL = 256 * 1024
+"""Files up to this size are prepared where the record is taken, if memory holds them: 0.1 to 0.2 ms of work,
+and a hop to a thread and back costs as much."""
 _SHOWN = 200
 """Characters of a path or address that a message shows."""
 
@@ -81,6 +85,35 @@ def read(source: Source, options: ImageOptions) -> tuple[bytes, Hashable]:
     if source.kind == "data":
         return _decode_data_uri(source.content, source.name), source.key
     return _read_file(source.content, source.name, options)
+
+
+def read_if_cached(source: Source, options: ImageOptions) -> tuple[bytes, Hashable] | None:
+    """The bytes of a small file that the system holds in memory, without ever waiting for a disk.
+
+    None where they are not there, the file is not small, or the system cannot tell (RWF_NOWAIT is Linux's,
+    and not every file system has it): then ``read`` is called, in a thread.
+
+    Raises:
+        ImageError: it is no longer what was found.
+    """
+    if source.kind != "path" or source.size > _SMALL or not _NOWAIT:
+        return None
+    path = str(source.content)
+    try:
+        fd = os.open(path, _FLAGS)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(fd)
+        key = _checked(path, source.name, status, options)
+        buffer = bytearray(status.st_size)
+        if os.preadv(fd, [buffer], 0, _NOWAIT) != len(buffer):
+            return None
+        return bytes(buffer), key
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def check_size(size: int, name: str, options: ImageOptions) -> None:

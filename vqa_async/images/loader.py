@@ -1,10 +1,11 @@
 """Images for records: read and encode in threads, share what is asked for twice, bound what is in memory.
 
-Strategy: one hop to a thread per image, in which it is read, checked, re-encoded if need be and turned
-into base64. Records that ask for the same image at the same time wait for one piece of work; later ones
-find it in the cache. A record waits once, for the bytes of all its images together, so that two records
-with half of theirs each can never wait for each other. Looking up an image that is cached costs one
-``stat`` and no hop.
+Strategy: an image that must be waited for or decoded takes one hop to a thread, in which it is read, checked,
+re-encoded and turned into base64. A small file that the system holds in memory and that goes out as it is
+needs neither: it is prepared on the spot, since the hop would cost more than the work. Records that ask for
+the same image at the same time wait for one piece of work; later ones find it in the cache. A record waits
+once, for the bytes of all its images together, so that two records with half of theirs each can never wait
+for each other. Looking up an image that is cached costs one ``stat`` and no hop.
 
 Downloading is not done here: it is a function given by whoever owns the network.
 """
@@ -13,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -24,8 +25,8 @@ from vqa_async.config import ImageOptions
 from vqa_async.errors import ConfigError
 from vqa_async.images.budget import ByteBudget
 from vqa_async.images.cache import ImageCache
-from vqa_async.images.files import Source, check_size, locate, read
-from vqa_async.images.prepare import prepare_file, prepare_url
+from vqa_async.images.files import Source, check_size, locate, read, read_if_cached
+from vqa_async.images.prepare import pass_through, prepare_file, prepare_url
 from vqa_async.models import ImageRef, PreparedImage
 
 Fetch: TypeAlias = Callable[[str], Awaitable[bytes]]
@@ -42,7 +43,7 @@ class ImageStatistics:
     """What a loader did and holds.
 
     Attributes:
-        encodes: images read and encoded, or tried.
+        encodes: images encoded, and those that were tried in a thread.
         cache_hits: images that were there already, or being made for another record.
         cached_bytes: bytes of encoded images kept in the cache.
         bytes_in_use: bytes held by records being worked on.
@@ -65,6 +66,25 @@ class _Work:
         self.key = key
         self.future = future
         self.waiters = 0
+
+
+class _Prepared:
+    """The images of one record, as an async context manager."""
+
+    __slots__ = ("_folder", "_held", "_loader", "_refs")
+
+    def __init__(self, loader: ImageLoader, refs: Sequence[ImageRef], folder: str) -> None:
+        self._loader = loader
+        self._refs = refs
+        self._folder = folder
+        self._held = 0
+
+    async def __aenter__(self) -> tuple[PreparedImage, ...]:
+        self._held, images = await self._loader._hold(self._refs, self._folder)
+        return images
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._loader._budget.give_back(self._held)
 
 
 class ImageLoader:
@@ -96,6 +116,7 @@ class ImageLoader:
         self._cache = ImageCache(options.image_cache_bytes)
         self._working: dict[Hashable, _Work] = {}
         self._downloads: set[asyncio.Task[_Made]] = set()
+        self._closed = False
         self._encodes = 0
         self._hits = 0
 
@@ -112,6 +133,7 @@ class ImageLoader:
 
     async def aclose(self) -> None:
         """Stop: what has not begun is dropped, what a thread is in the middle of ends unheard."""
+        self._closed = True
         for work in list(self._working.values()):
             work.future.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -136,21 +158,22 @@ class ImageLoader:
         Raises:
             ImageError: on entering, one of them cannot be sent.
         """
-        return self._prepare(images, folder) if images else _NO_IMAGES
+        return _Prepared(self, images, folder) if images else _NO_IMAGES
 
-    @asynccontextmanager
-    async def _prepare(
-        self, refs: Sequence[ImageRef], folder: str
-    ) -> AsyncIterator[tuple[PreparedImage, ...]]:
+    async def _hold(self, refs: Sequence[ImageRef], folder: str) -> tuple[int, tuple[PreparedImage, ...]]:
+        """The images of a record, and the bytes of the budget that they hold."""
+        if self._closed:
+            raise RuntimeError("This ImageLoader is closed.")
         sources = [locate(ref, folder, self._options) for ref in refs]
         held = await self._budget.take(sum(map(self._estimate, sources)))
+        images: tuple[PreparedImage, ...] | None = None
         try:
             images = await self._make_all(sources)
-            # What was shrunk leaves room for others; what grew is charged in full.
-            held = self._budget.change(held, sum(image.size for image in images))
-            yield images
         finally:
-            self._budget.give_back(held)
+            if images is None:  # an error, or cancelled: nothing may stay held
+                self._budget.give_back(held)
+        # What was shrunk leaves room for others; what grew is charged in full.
+        return self._budget.change(held, sum(image.size for image in images)), images
 
     def _estimate(self, source: Source) -> int:
         """Bytes of base64 that an image will probably have."""
@@ -177,11 +200,26 @@ class ImageLoader:
             return kept
         work = self._working.get(source.key)
         if work is None:
+            if (made := self._make_at_once(source)) is not None:
+                return made
             work = self._start(source)
         else:
             self._hits += 1
         work.waiters += 1
         return work
+
+    def _make_at_once(self, source: Source) -> PreparedImage | None:
+        """The image, where that takes neither waiting nor decoding; else None."""
+        found = read_if_cached(source, self._options)
+        if found is None:
+            return None
+        data, key = found
+        image = pass_through(data, source.name, self._options)
+        if image is None:
+            return None
+        self._encodes += 1
+        self._cache.keep(key, image)
+        return image
 
     def _start(self, source: Source) -> _Work:
         future: asyncio.Future[_Made]

@@ -54,6 +54,26 @@ def prepare_file(data: bytes, name: str, options: ImageOptions) -> PreparedImage
             data, header = recode(data, header, options)
         elif options.validate == "full":
             check_pixels(data, header)
+    return _encoded(data, header)
+
+
+def pass_through(data: bytes, name: str, options: ImageOptions) -> PreparedImage | None:
+    """``prepare_file`` for files that need no decoding; None for those that do.
+
+    Raises:
+        ImageError: it cannot be sent.
+    """
+    if options.validate == "full":
+        return None
+    with _named(name):
+        format = sniff(data)
+        if format not in NATIVE:
+            return None
+        header = inspect(data, options)
+    return _encoded(data, header) if _passes(data, header, options) else None
+
+
+def _encoded(data: bytes, header: Header) -> PreparedImage:
     start = f"data:{header.mime};base64,".encode()
     encoded = pybase64.b64encode(data)
     size = len(start) + len(encoded)

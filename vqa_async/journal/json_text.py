@@ -39,15 +39,17 @@ def from_json(text: bytes) -> Any:
     """The value in a text that ``to_json`` wrote, or in any other JSON text.
 
     Raises:
-        ValueError: it is not JSON.
-        RecursionError: it is nested too deep to be read.
+        ValueError: it is not JSON, or nested too deep to be read.
     """
     if not _LONG_NUMBER.search(text):
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
             pass  # lone surrogates, which only the patient one takes; or no JSON, as it will say too
-    return json.loads(text)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def _patient_json(value: Any, indent: bool) -> bytes:

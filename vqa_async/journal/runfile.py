@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from hashlib import blake2b
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def load(path: Path) -> dict[str, Any] | None:
         content = from_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError):
+    except ValueError:
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("settings"), dict):
         raise JournalDamaged(
@@ -75,7 +76,7 @@ def require_same(before: dict[str, Any], settings: dict[str, Any], path: Path) -
         return
     old = before["settings"]
     changed = [
-        f"{name} was {_shown(old.get(name))} and is now {_shown(settings.get(name))}"
+        f"{name} {_difference(old.get(name), settings.get(name))}"
         for name in sorted({*old, *settings})
         if old.get(name) != settings.get(name)
     ]
@@ -83,6 +84,14 @@ def require_same(before: dict[str, Any], settings: dict[str, Any], path: Path) -
         f"{path} says that this output was made with other settings: {'; '.join(changed) or 'unknown'}. "
         "Use the same settings, or another output, or add --allow-changed-settings to mix them."
     )
+
+
+def _difference(old: object, new: object) -> str:
+    before, after = _shown(old), _shown(new)
+    if before != after:
+        return f"was {before} and is now {after}"
+    pairs = enumerate(zip_longest(str(old), str(new)), 1)
+    return f"differs from its character {next(at for at, (a, b) in pairs if a != b)} on"
 
 
 def _shown(value: object) -> str:

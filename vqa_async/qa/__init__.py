@@ -27,6 +27,13 @@ from vqa_async.qa.structured import read_json, read_table
 
 __all__ = ["format_pairs", "parse_pairs"]
 
+# The guide's own form with nothing unusual in it, which is what well-behaved models answer: each question on
+# one line without an end of sentence in its middle, after which a label could stand, each answer on one line
+# that begins with a letter or digit. Read in one pass; all else, and all doubt, goes the long way.
+_PLAIN_QUESTION = r"(?![ab]:)\w[^\s?.!;…؟？。！；*_:：`<]*+(?: [^\s?.!;…؟？。！；*_:：`<]++)*+[?.]?"
+_PLAIN_ANSWER = r"(?!\w{1,3}:)\w[^\n\r:：*_`<]*+(?<!\s)"
+_GUIDE_FORM = re.compile(rf"(?:- Q: {_PLAIN_QUESTION}\n  A: {_PLAIN_ANSWER}(?:\n\n|\Z))++", re.IGNORECASE)
+_GUIDE_PAIR = re.compile(r"- Q: ([^\n]++)\n  A: ([^\n]++)")
 _REASONING = re.compile(r"\s*+<(think|thinking|thought|reasoning|reflection|analysis)>", re.IGNORECASE)
 _STRAY_END = re.compile(r"^</(?:think|thinking|thought|reasoning)>", re.IGNORECASE | re.MULTILINE)
 
@@ -41,6 +48,13 @@ def parse_pairs(text: str) -> tuple[QAPair, ...]:
         >>> parse_pairs("- Q: Is it night?\\n  A: Yes")
         (QAPair(question='Is it night?', answer='Yes'),)
     """
+    if _GUIDE_FORM.fullmatch(text):
+        return tuple(QAPair(question, answer) for question, answer in _GUIDE_PAIR.findall(text))
+    return read_any_form(text)
+
+
+def read_any_form(text: str) -> tuple[QAPair, ...]:
+    """What ``parse_pairs`` gives, the long way: each form is tried in turn."""
     body = _without_reasoning(text.replace("\r\n", "\n").replace("\r", "\n"))
     # Not splitlines: it also breaks at characters that are text here, such as U+2028.
     lines = body.split("\n")
