@@ -133,10 +133,12 @@ TEXT = (
 )
 
 
-@settings(max_examples=80, deadline=None)
 WORDS = st.lists(
     st.sampled_from(
-        "What the red Option B Answer 1. é 图 Q1 2) (a) \u2028 \t A e.g. don't a_b \xa0 answer # QA A: *x* ?".split(" ")
+        (
+            "What the red Option B Answer 1. é 图 Q1 2) (a) \u2028 \t A "
+            "e.g. don't a_b \xa0 answer # QA A: *x* ?"
+        ).split(" ")
     ),
     min_size=1,
     max_size=5,
@@ -153,6 +155,7 @@ def test_the_short_way_through_the_guides_form_gives_what_the_long_way_gives(
     assert parse_pairs(text) == read_any_form(text)
 
 
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.builds(QAPair, TEXT, TEXT), max_size=3))
 def test_what_was_written_is_read_back(pairs: list[QAPair]) -> None:
     """Texts without label lines, trailing blanks and carriage returns survive writing and reading."""

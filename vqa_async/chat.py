@@ -255,11 +255,11 @@ def _text_of(message: dict[str, Any], finish_reason: object, body: bytes) -> str
         raise _no_text("content_filter", "The endpoint's content filter withheld the answer.", body)
     if message.get("refusal"):
         raise _no_text("refused", f"The model refused: {str(message['refusal'])[:200]!r}", body)
+    if message.get("tool_calls") or message.get("function_call"):
+        raise _no_text("unexpected_tool_call", "The model called a tool instead of answering.", body)
     content = message.get("content")
     if isinstance(content, list):
         content = _join_parts(content, body)
-    if message.get("tool_calls") or message.get("function_call"):
-        raise _no_text("unexpected_tool_call", "The model called a tool instead of answering.", body)
     if isinstance(content, str) and content.strip().strip(_INVISIBLE):
         return content
     if content is None or isinstance(content, str):

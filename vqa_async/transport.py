@@ -344,9 +344,9 @@ def _reason(error: BaseException) -> str:
 
 def _plain(cause: Any) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return cause.verify_message or str(cause)
+        return getattr(cause, "verify_message", "") or str(cause)
     if isinstance(cause, ssl.SSLError):  # its errno is not one of the system's
-        return (cause.reason or str(cause)).replace("_", " ").lower()
+        return (getattr(cause, "reason", "") or str(cause)).replace("_", " ").lower()
     number = cause.errno if isinstance(cause, OSError) else None
     return os.strerror(number) if number and number > 0 else getattr(cause, "strerror", None) or str(cause)
 

@@ -103,7 +103,7 @@ def test_quiet_run_still_tells_what_went_wrong(
     here: Path, run_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Quiet is not silent."""
-    (here / "in.jsonl").write_text('{"image": "gone.png"}\n')
+    (here / "in.jsonl").write_text('{"image": "gone.png", "conversation": "What?"}\n')
     assert run_command([*run_arguments, "-q"]) == 1
     assert "Done: 0 answered, 1 failed (" in capsys.readouterr().err
 
@@ -129,7 +129,11 @@ def test_what_an_id_holds_cannot_steer_the_terminal(
     here: Path, run_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Escapes, line breaks and marks for colour come out as text, on one line."""
-    row = {"id": "\x1b[2Jx\r\nDone: [red]all[/red] \u202e", "image": "go\x1b[1mne.png"}
+    row = {
+        "id": "\x1b[2Jx\r\nDone: [red]all[/red] \u202e",
+        "image": "go\x1b[1mne.png",
+        "conversation": "What?",
+    }
     (here / "in.jsonl").write_text(json.dumps(row) + "\n")
     assert run_command(run_arguments) == 1
     err = capsys.readouterr().err
@@ -219,7 +223,9 @@ def test_check_shows_the_first_problems_and_counts_the_rest(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A thousand missing images are one cause, and not a thousand lines."""
-    Path("in.jsonl").write_text("".join(f'{{"image": "gone{n}.png"}}\n' for n in range(50)))
+    Path("in.jsonl").write_text(
+        "".join(f'{{"image": "gone{n}.png", "conversation": "What?"}}\n' for n in range(50))
+    )
     assert run_command(["check", "in.jsonl"]) == 1
     out, err = capsys.readouterr()
     assert "Bad        50 (" in out

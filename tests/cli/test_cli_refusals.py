@@ -75,7 +75,7 @@ MISTAKES = {
         ("no chat API", "404", "--base-url"),
     ),
     "a web page": Mistake(
-        "run in.jsonl -o html.jsonl --model m --base-url {page}", EXIT_STOPPED, ("HTML", "--base-url")
+        "run in.jsonl -o html.jsonl --model m --base-url {page}", EXIT_STOPPED, ("web page", "--base-url")
     ),
     "no input": Mistake(
         "run gone.jsonl -o out.jsonl --model m --base-url {url}", EXIT_USAGE, ("gone.jsonl", "no such file")
@@ -129,7 +129,7 @@ MISTAKES = {
     "status of nothing": Mistake("status gone.jsonl", EXIT_USAGE, ("gone.jsonl",)),
     "export of nothing": Mistake("export gone.jsonl -o x.json", EXIT_USAGE, ("gone.jsonl",)),
     "export into a form that is none": Mistake(
-        "export foreign.jsonl -o x.yaml", EXIT_USAGE, ("'yaml'", "known: json, jsonl", "--format")
+        "export foreign.jsonl -o x.yaml", EXIT_USAGE, ("'yaml'", "--format")
     ),
     "check of nothing": Mistake("check gone.jsonl", EXIT_USAGE, ("gone.jsonl", "no such file")),
     "check of no records": Mistake("check in.jsonl --limit 0", EXIT_USAGE, ("limit",)),
@@ -261,7 +261,9 @@ def test_a_second_run_on_the_same_output_is_refused(tmp_path: Path) -> None:
 
 def test_failed_records_make_exit_code_1(endpoint: str, tmp_path: Path) -> None:
     """The good ones are answered; the last line names the failures file and what the next run does."""
-    (tmp_path / "in.jsonl").write_text('{"image": "gone.png"}\n{"conversation": "Well?"}\n')
+    (tmp_path / "in.jsonl").write_text(
+        '{"image": "gone.png", "conversation": "What?"}\n{"conversation": "Well?"}\n'
+    )
     done = vqa_async(
         *("run", "in.jsonl", "-o", "out.jsonl", "--model", "looks-1", "--base-url", endpoint), cwd=tmp_path
     )

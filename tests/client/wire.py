@@ -25,6 +25,9 @@ from vqa_async.transport import AiohttpTransport, Transport
 
 T = TypeVar("T")
 
+CANARY = "sk-canary-0123456789abcdef"
+"""A key that must not turn up anywhere."""
+
 GOOD = reply("A red square.").body
 """The body of a reply as it should be."""
 

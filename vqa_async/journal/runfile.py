@@ -91,7 +91,7 @@ def _difference(old: object, new: object) -> str:
     if before != after:
         return f"was {before} and is now {after}"
     pairs = enumerate(zip_longest(str(old), str(new)), 1)
-    return f"differs from its character {next(at for at, (a, b) in pairs if a != b)} on"
+    return f"differs from its character {next((at for at, (a, b) in pairs if a != b), 1)} on"
 
 
 def _shown(value: object) -> str:
