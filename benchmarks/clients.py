@@ -1,6 +1,6 @@
 """One measured job in a process of its own: N records over a folder of images, W in flight; prints JSON.
 
-    python -m benchmarks.clients engine --url http://127.0.0.1:PORT/v1 --images DIR --records 5000 --workers 99
+    python -m benchmarks.clients engine --url http://127.0.0.1:PORT/v1 --images DIR --records 5000 --workers 9
 
 Each client does the whole job: read a file, base64, chat request, reply, JSONL. `engine` does it through the
 public API with all that is on by default (ids, journal, retry, gates, statistics); `minimal` is the least

@@ -49,8 +49,8 @@ def endpoint(latency_s: float = 0.0) -> Iterator[str]:
 def images(size_bytes: int, count: int = 0) -> Iterator[Path]:
     """A folder with ``count`` different JPEGs of ``size_bytes`` each.
 
-    By default so many that the engine's image cache (32 MiB) never has the one that is asked for next: what is
-    measured is the whole job.
+    By default so many that the engine's image cache (32 MiB) never has the one that is asked for next: the
+    whole job is measured.
     """
     count = count or max(50, 48_000_000 // size_bytes)
     with tempfile.TemporaryDirectory() as folder:
