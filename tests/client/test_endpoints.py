@@ -243,7 +243,7 @@ def test_record_refused_by_one_of_several_endpoints_need_not_wait() -> None:
 
 
 def test_endpoint_that_always_says_429_still_gets_one_request_at_a_time() -> None:
-    """Progress never stops: over ten minutes of refusals it is asked again and again, never by two at once."""
+    """Progress never stops: through ten minutes of refusals it is asked on and on, never by two at once."""
 
     async def main() -> tuple[int, int]:
         shared = pool(max_workers=32)
@@ -560,7 +560,7 @@ def answers(schedule: Callable[[float], Response]) -> Callable[[Any], Response]:
 
 
 def test_storm_of_503_is_survived_with_few_requests() -> None:
-    """A minute of it, 200 records, 16 at a time: all are answered, at a tenth more requests and the probes."""
+    """A minute of it, 200 records, 16 at a time: all answered, at a tenth more requests and the probes."""
 
     async def main() -> tuple[int, int]:
         began = now()

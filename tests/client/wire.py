@@ -223,8 +223,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return super().time() + self._jumped
 
     def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self._jumped += max(0.0, self._scheduled[0].when() - self.time())  # type: ignore[attr-defined]
+        timers: Any = self._scheduled if not self._ready else ()  # type: ignore[attr-defined]
+        if ends := [timer.when() for timer in timers if not timer.cancelled()]:
+            self._jumped += max(0.0, min(ends) - self.time())
         super()._run_once()  # type: ignore[misc]
 
 

@@ -296,6 +296,15 @@ def test_every_replaced_part_is_seen(row: dict[str, Any], data: st.DataObject) -
     assert changed == text or decode_meta(changed) is None
 
 
+def test_a_row_that_looks_like_a_line_does_not_mislead() -> None:
+    """The id is read from our own _meta, whatever stands in the row or in the answer."""
+    bait = {"a": 1, "_meta": {"id": "bait", "index": 99, "retryable": False, "crc": "00000000"}}
+    text = ',"_meta":{"id":"bait","index":99}}'
+    for row in (bait, {"x": bait}, {"x": [bait, text]}):
+        line = encode_success(success(3, row, text=text), "vqa")
+        assert decode_meta(line[:-1]) == LineMeta("r3", 3, None)
+
+
 def sealed(body: bytes) -> bytes:
     """``body`` with a checksum that fits: what only somebody who knows the form can write."""
     return body + b',"crc":"%08x"}}' % zlib.crc32(body)

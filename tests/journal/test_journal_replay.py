@@ -24,6 +24,7 @@ from journal_results import (
 from vqa_async.errors import JournalDamaged
 from vqa_async.journal.codec import encode_failure, encode_success
 from vqa_async.journal.replay import FAILED, SUCCEEDED, TO_RETRY, Replayed, replay
+from vqa_async.journal.scanning import Abandoned
 
 SUCCESSES = [encode_success(success(n, {"q": "é🖼️"}, id=f"s{n}"), "vqa") for n in range(3)]
 FAILURES = [
@@ -82,6 +83,20 @@ def test_missing_and_empty_files_hold_nothing(tmp_path: Path) -> None:
     assert read_back(tmp_path, known=False).succeeded == 0
     (tmp_path / "out.jsonl").touch()
     assert len(read_back(tmp_path, known=False).state) == 0
+
+
+def test_reading_stops_when_nobody_wants_to_know_any_more(folder: Path) -> None:
+    """A run that is cancelled while it reads back a large output need not wait for it."""
+    asked = []
+
+    def abandoned() -> bool:
+        asked.append(True)
+        return len(asked) == 2
+
+    paths = (folder / "out.jsonl", folder / "out.failures.jsonl", folder / "out.damaged.jsonl")
+    with pytest.raises(Abandoned):
+        replay(*paths, repair=False, known=True, abandoned=abandoned)
+    assert len(asked) == 2
 
 
 def whole_lines(prefix: bytes, lines: list[bytes]) -> int:

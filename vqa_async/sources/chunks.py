@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Protocol, Self
 
-import aiofiles
+import aiofiles.threadpool
 
 from vqa_async.errors import InputError
 
@@ -81,7 +81,7 @@ class Chunks:
             status = await asyncio.to_thread(os.stat, self._path)
             if stat.S_ISREG(status.st_mode):
                 self.size = status.st_size
-                return await _FileReader.open(self._path)
+                return _FileReader(self._path)
         return _PipeReader(self._path)
 
     async def _read(self) -> bytes:
@@ -107,18 +107,18 @@ class _Reader(Protocol):
 
 
 class _FileReader:
-    def __init__(self, file: aiofiles.threadpool.binary.AsyncBufferedReader) -> None:
-        self._file = file
+    """Reads in a thread. Opening and closing take microseconds and cannot be cancelled half-way."""
 
-    @classmethod
-    async def open(cls, path: str) -> _FileReader:
-        return cls(await aiofiles.open(path, "rb"))
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115 - closed by whoever opened the Chunks
+        self._in_thread = aiofiles.threadpool.wrap(self._file)
 
     async def read(self) -> bytes:
-        return await self._file.read(CHUNK_BYTES)
+        chunk: bytes = await self._in_thread.read(CHUNK_BYTES)
+        return chunk
 
     async def close(self) -> None:
-        await self._file.close()
+        self._file.close()
 
 
 class _PipeReader:
