@@ -114,6 +114,24 @@ async def test_permits_are_given_in_the_order_of_asking() -> None:
     assert order == list(range(20))
 
 
+async def test_nobody_overtakes_those_who_wait_for_a_pause_to_end() -> None:
+    """Whoever comes after its end, but before the first in line has been woken, stands behind it."""
+    time, order = 0.0, []
+    shared = EndpointPool([A], {}, Limits(max_workers=1), clock=lambda: time)
+    await use(shared, limited(20.0))
+
+    async def one(name: str) -> None:
+        async with shared.permit():
+            order.append(name)
+
+    first = asyncio.create_task(one("first"))
+    await settled()
+    time = 20.0
+    await asyncio.gather(first, one("second"))
+    shared.close()
+    assert order == ["first", "second"]
+
+
 async def test_permit_goes_to_the_endpoint_with_the_smallest_share_in_use() -> None:
     """Evenly, where all are alike; by width, where one has been narrowed."""
     shared = pool(A, B, max_workers=12)

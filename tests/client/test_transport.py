@@ -11,6 +11,7 @@ import subprocess
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,6 +140,23 @@ async def test_connection_that_breaks_without_a_reply_is_replaced_only_once(
         assert (len(server.exchanges), server.connections) == (3, 2)
 
 
+async def test_dead_connection_is_not_replaced_by_another_dead_one(transport: AiohttpTransport) -> None:
+    """20 lie idle, and the server ends each as it is used again: the second try is on a new one."""
+    used: set[asyncio.StreamWriter] = set()
+
+    async def answer(exchange: Exchange) -> None:
+        if exchange.writer in used:
+            exchange.writer.close()
+        else:
+            used.add(exchange.writer)
+            await exchange.say(http(), pause_s=0.01)
+
+    async with serving(answer) as server:
+        await asyncio.gather(*(transport.send(request(server.url)) for _ in range(20)))
+        assert (await transport.send(request(server.url))).status == 200
+        assert server.connections == 21
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_new_connection_that_breaks_is_not_replaced(transport: AiohttpTransport, how: str) -> None:
     """It was not idle: what the server did with the request is for the retry policy to judge."""
@@ -239,6 +257,22 @@ async def test_deadline_covers_the_second_connection_too(transport: AiohttpTrans
         assert len(server.exchanges) == 3
     assert error.code == "timeout"
     assert loop.time() - began < 0.6
+
+
+@pytest.mark.slow
+async def test_deadline_is_kept_to_the_fraction_of_a_second(transport: AiohttpTransport) -> None:
+    """Also above 5 s, where the HTTP library would round it up to a whole second of its clock."""
+
+    async def answer(_: Exchange) -> None:
+        await asyncio.sleep(9)
+
+    loop = asyncio.get_running_loop()
+    fraction = (0.2 - loop.time()) % 1  # ends just after a whole second, the worst case for rounding up
+    async with serving(answer) as server:
+        began = loop.time()
+        error = await failure_of(transport, server.url, timeout_s=5 + fraction)
+    assert error.code == "timeout"
+    assert loop.time() - began < 5.5 + fraction
 
 
 async def test_cancelled_request_leaves_nothing_open(transport: AiohttpTransport) -> None:
@@ -546,6 +580,21 @@ async def test_no_secret_is_in_anything_about_an_error(raw: bytes) -> None:
         shown = everything_about(error)
         for secret in (CANARY, CANARY[:16], HEADER_SECRET):
             assert secret not in shown
+
+
+@pytest.mark.parametrize("raw", LEAKS.values(), ids=LEAKS.keys())
+async def test_error_of_the_transport_itself_holds_no_request(
+    transport: AiohttpTransport, raw: bytes
+) -> None:
+    """Users of the seam see it as it is raised: without the library's exception, which knows the headers."""
+    sent = Request(url="", headers={"Authorization": CANARY}, body=(CANARY.encode(),), size=len(CANARY))
+    async with serving(in_turn(raw.replace(CANARY.encode(), b"k"))) as server:
+        shown = ""
+        try:
+            await transport.send(replace(sent, url=server.url))
+        except TransportError as error:
+            shown = everything_about(error)
+    assert CANARY not in shown
 
 
 async def test_secret_in_an_answer_is_taken_out() -> None:
