@@ -219,7 +219,7 @@ class VLMClient:
         except RequestError as error:
             error.endpoint = endpoint.url
             if isinstance(error, AuthError) and self._key_hint:
-                error.message += f" {self._key_hint}"
+                error.message = f"{error.message.rstrip('. ')}. {self._key_hint}"
             self._pool.failed(endpoint, error, sent_at=sent_at)
             self._redact(error)
             raise

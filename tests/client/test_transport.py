@@ -26,7 +26,7 @@ from wire import CANARY, GOOD, Exchange, asking, asking_over_sockets, http, in_t
 from vqa_async.errors import EndpointNotFound, ImageError, TransportError, VQAError
 from vqa_async.models import Failure, Success
 from vqa_async.testing import FakeTransport, reply
-from vqa_async.transport import AiohttpTransport, Request, fetch_image, translate
+from vqa_async.transport import AiohttpTransport, Request, _public_socket, fetch_image, translate
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ async def test_only_the_given_headers_are_sent(transport: AiohttpTransport) -> N
     """Besides what HTTP needs: no user agent, no cookie, no wish for compressed replies."""
     cookie = http(GOOD, "Set-Cookie: id=1; Path=/")
     async with serving(in_turn(cookie, keep=True)) as server:
-        for _ in range(2):
-            await transport.send(request(server.url))
+        for _ in range(2):  # by name: for bare addresses, cookies are not kept by anyone
+            await transport.send(request(server.url.replace("127.0.0.1", "localhost")))
         names = {line.split(b":")[0].lower() for line in server.exchanges[1].head.split(b"\r\n")[1:] if line}
     assert names == {b"host", b"accept", b"content-type", b"content-length"}
 
@@ -583,9 +583,7 @@ async def test_no_secret_is_in_anything_about_an_error(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("raw", LEAKS.values(), ids=LEAKS.keys())
-async def test_error_of_the_transport_itself_holds_no_request(
-    transport: AiohttpTransport, raw: bytes
-) -> None:
+async def test_error_of_the_seam_itself_holds_no_request(transport: AiohttpTransport, raw: bytes) -> None:
     """Users of the seam see it as it is raised: without the library's exception, which knows the headers."""
     sent = Request(url="", headers={"Authorization": CANARY}, body=(CANARY.encode(),), size=len(CANARY))
     async with serving(in_turn(raw.replace(CANARY.encode(), b"k"))) as server:
@@ -801,6 +799,14 @@ async def test_name_that_resolves_to_this_machine_is_not_fetched(
     error = await not_fetched(f"http://images.invalid:{hidden}/a.png", public_only=True)
     assert error.code == "url_not_allowed"
     assert "--allow-private-urls" in error.message
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+def test_public_addresses_may_be_connected_to(address: str) -> None:
+    """Those of the internet, in either family. Nothing is sent: the socket is only made."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with _public_socket((family, socket.SOCK_STREAM, 6, "", (address, 80))) as made:
+        assert made.family == family
 
 
 async def test_proxy_is_not_used_where_addresses_are_checked(no_proxies: pytest.MonkeyPatch) -> None:

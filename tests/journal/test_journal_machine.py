@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -138,4 +139,4 @@ def objects_of(line: bytes) -> int:
 
 
 Runs.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
-TestRuns = Runs.TestCase
+TestRuns = pytest.mark.slow(Runs.TestCase)
