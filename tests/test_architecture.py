@@ -22,9 +22,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Who may import what from outside; everyone may use the standard library and orjson.
 DOORS = {
     "aiohttp": {"transport", "server"},
+    "yarl": {"transport"},
     "PIL": {"images", "server", "workspace"},  # the engine's images; the endpoint's eyes; the sample's brush
     "pillow_heif": {"images"},
     "pybase64": {"images", "server"},
+    "xxhash": {"images"},
     "tenacity": {"client"},
     "aiofiles": {"sources"},
     "filelock": {"journal"},

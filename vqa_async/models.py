@@ -71,7 +71,8 @@ class PreparedImage:
     Attributes:
         pieces: the value of ``image_url.url`` in JSON-safe pieces, sent one after the other and never joined.
         size: bytes in all pieces together.
-        digest: sha256 hex of the image file that is sent; of the URL, where that is passed on.
+        digest: XXH3 (128 bit, hex) of the image file that is sent; of the URL, where that is passed on. It
+            tells contents apart by accident, not by intent: nothing is looked up by it.
         width: pixels, 0 where unknown.
         height: pixels, 0 where unknown.
     """

@@ -13,6 +13,7 @@ connection, or after part of a reply, is reported, for the retry policy to judge
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import math
 import os
@@ -29,6 +30,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import hdrs, payload
 from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
 
 from vqa_async.errors import ImageError, TransportError
 
@@ -168,18 +170,29 @@ class AiohttpTransport:
     async def _exchange(self, session: aiohttp.ClientSession, request: Request, timeout_s: float) -> Response:
         async with session.request(
             request.method,
-            request.url,
+            _parsed(request.url),
             data=_PiecesPayload(request.body, request.size) if request.body else None,
             headers=request.headers,
             allow_redirects=False,
             proxy=self._proxies.proxy_for(request.url) if self._proxies else None,
-            # Exact to the end: aiohttp would round times above 5 s up to the next whole second of its loop.
-            timeout=aiohttp.ClientTimeout(
-                total=timeout_s, connect=request.connect_timeout_s, ceil_threshold=math.inf
-            ),
+            timeout=_client_timeout(timeout_s, request.connect_timeout_s),
         ) as reply:
             raw = await _read(reply, request)
             return Response(reply.status, reply.headers, _decompress(raw, reply, request))
+
+
+@functools.lru_cache(maxsize=16)
+def _client_timeout(total_s: float, connect_s: float) -> aiohttp.ClientTimeout:
+    # Exact to the end: aiohttp would round times above 5 s up to the next whole second of its loop.
+    return aiohttp.ClientTimeout(total=total_s, connect=connect_s, ceil_threshold=math.inf)
+
+
+@functools.lru_cache(maxsize=64)  # addresses of endpoints are few, and used with every request
+def _parsed(url: str) -> URL:
+    try:
+        return URL(url)
+    except ValueError:
+        raise aiohttp.InvalidURL(url) from None
 
 
 _OPENED: ContextVar[list[bool]] = ContextVar("vqa_opened")

@@ -225,14 +225,23 @@ async def test_answer_after_errors_is_a_success() -> None:
     assert (result.ok, result.attempts) == (True, 4)
 
 
+async def test_advice_of_a_server_does_not_change_what_stops_the_run() -> None:
+    """A refused key may be put right before the next run, whatever the header says of this one."""
+    denied = reply(status=401, body=b"", headers={"x-should-retry": "false"})
+    async with asking(FakeTransport([denied])) as asker:
+        result = await asker.ask()
+    assert isinstance(result, Failure)
+    assert (result.error.stops_run, result.error.retryable) == (True, True)
+
+
 async def test_refused_key_says_where_the_key_came_from() -> None:
     """Once, however often the same answer comes."""
     async with asking(FakeTransport([reply(status=401, body=b'{"error":"Unauthorized"}')])) as asker:
         for _ in range(2):
             result = await asker.ask()
             assert isinstance(result, Failure)
-            assert (
-                result.error.message == "The endpoint refuses the API key (401): Unauthorized Look at MY_KEY."
+            assert result.error.message == (
+                "The endpoint refuses the API key (401): Unauthorized. Look at MY_KEY."
             )
             assert str(result.error) == result.error.message
 

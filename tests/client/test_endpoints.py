@@ -616,6 +616,18 @@ def test_rate_limit_of_a_server_is_kept_without_losing_a_record() -> None:
     assert requests < 2 * 400
 
 
+def test_requests_refused_together_narrow_the_gate_once() -> None:
+    """32 of them, one after the other, by a server that names no pause at all."""
+
+    async def main() -> int:
+        refusal = reply(status=429, body=b"", headers={"Retry-After": "0"})
+        async with asking(FakeTransport([refusal], latency_s=1), max_workers=32, max_attempts=1) as asker:
+            await asyncio.gather(*(asker.ask(str(n)) for n in range(32)))
+            return asker.pool.statistics()[0].width
+
+    assert virtual(main()) == 22
+
+
 def test_wrong_address_stops_the_run_after_a_few_requests() -> None:
     """The whole queue is not burnt on it."""
 

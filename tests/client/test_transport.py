@@ -539,11 +539,11 @@ LEAKS: dict[str, bytes] = {
     "echo in a 400": http(orjson.dumps({"error": {"message": ECHO, "code": CANARY}}), status="400 Bad"),
     "echo in text": http(ECHO.encode(), status="500 Oops"),
     "echo where messages are cut": http(
-        orjson.dumps({"error": {"message": "x" * 285 + ECHO}}), status="500 Oops"
+        orjson.dumps({"error": {"message": "x" * 264 + ECHO}}), status="500 Oops"
     ),
     "echo in a page": http(b"<html>" + ECHO.encode()),
     "echo in what is not JSON": http(b"{" + ECHO.encode()),
-    "echo where excerpts are cut": http(b"{" + b"x" * 105 + ECHO.encode()),
+    "echo where excerpts are cut": http(b"{" + b"x" * 83 + ECHO.encode()),
     "echo in a 200 error": http(orjson.dumps({"error": {"message": ECHO}})),
     "echo in a refusal": http(reply(None, refusal=ECHO).body),
     "echo in a header": http(b"{", f"X-Echo: {CANARY}"),

@@ -106,10 +106,10 @@ def read_if_cached(source: Source, options: ImageOptions) -> tuple[bytes, Hashab
     try:
         status = os.fstat(fd)
         key = _checked(path, source.name, status, options)
-        buffer = bytearray(status.st_size)
-        if os.preadv(fd, [buffer], 0, _NOWAIT) != len(buffer):
+        # The last byte tells for the file: small files are read in, and thrown out, as a whole.
+        if not status.st_size or os.preadv(fd, [bytearray(1)], status.st_size - 1, _NOWAIT) != 1:
             return None
-        return bytes(buffer), key
+        return _read_up_to(fd, status.st_size), key
     except OSError:
         return None
     finally:
@@ -198,8 +198,12 @@ def _read_file(path: str, name: str, options: ImageOptions) -> tuple[bytes, Hash
 
 
 def _read_up_to(fd: int, size: int) -> bytes:
-    chunks = []
-    while size > 0 and (chunk := os.read(fd, size)):  # one call, save for files beyond 2 GiB
+    chunk = os.read(fd, size)
+    if len(chunk) == size:  # always, save for files beyond 2 GiB and those that shrink meanwhile
+        return chunk
+    chunks = [chunk]
+    size -= len(chunk)
+    while size > 0 and (chunk := os.read(fd, size)):
         chunks.append(chunk)
         size -= len(chunk)
     return b"".join(chunks)

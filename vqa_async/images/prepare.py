@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 
 import orjson
 import pybase64
+from xxhash import xxh3_128_hexdigest
 
 from vqa_async.config import ImageOptions
 from vqa_async.errors import ImageError
@@ -77,13 +77,13 @@ def _encoded(data: bytes, header: Header) -> PreparedImage:
     start = f"data:{header.mime};base64,".encode()
     encoded = pybase64.b64encode(data)
     size = len(start) + len(encoded)
-    return PreparedImage((start, encoded), size, sha256(data).hexdigest(), header.width, header.height)
+    return PreparedImage((start, encoded), size, xxh3_128_hexdigest(data), header.width, header.height)
 
 
 def prepare_url(url: str) -> PreparedImage:
     """A URL that is handed to the endpoint as it is."""
     piece = orjson.dumps(url)[1:-1]
-    return PreparedImage((piece,), len(piece), sha256(url.encode()).hexdigest(), 0, 0)
+    return PreparedImage((piece,), len(piece), xxh3_128_hexdigest(url.encode()), 0, 0)
 
 
 def inspect(data: bytes, options: ImageOptions) -> Header:
