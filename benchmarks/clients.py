@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import resource
 import tempfile
 import time
@@ -205,7 +204,7 @@ def measure(client: Callable[[Job], Awaitable[None]], job: Job, *, uvloop: bool 
 def main() -> None:
     """Measure one client, print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("client")
+    parser.add_argument("client", choices=CLIENTS)
     parser.add_argument("--url", required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--records", type=int, required=True)
@@ -214,10 +213,6 @@ def main() -> None:
     arguments = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    os.environ["NO_PROXY"] = "127.0.0.1"
-    clients = CLIENTS
-    if arguments.client not in clients:
-        from benchmarks.peers import PEERS as clients
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
             arguments.url,
@@ -226,7 +221,7 @@ def main() -> None:
             arguments.workers,
             Path(folder),
         )
-        print(json.dumps(measure(clients[arguments.client], job, uvloop=arguments.uvloop)))
+        print(json.dumps(measure(CLIENTS[arguments.client], job, uvloop=arguments.uvloop)))
 
 
 if __name__ == "__main__":

@@ -218,7 +218,8 @@ class EndpointPool:
 
     def _wake(self) -> None:
         """Hand out what is free to those who wait, in their order."""
-        while self._waiters:
+        # With all permits out nothing needs a timer: whoever gives one back comes here.
+        while self._waiters and self._in_flight < self._limits.max_workers:
             permit = self._waiters[0]
             assert permit.turn is not None
             if not permit.turn.done():  # else it was cancelled while it waited
@@ -243,7 +244,7 @@ class EndpointPool:
         now = self.now()
         next_end = min((end for e in self._endpoints if (end := e.waits_until()) > now), default=None)
         if self._timer is not None and next_end == self._timer_at:
-            return  # a full house asks at every permit that is given back
+            return
         self.close()
         if next_end is not None:
             self._timer_at = next_end
