@@ -36,6 +36,8 @@ class JournalPaths:
             out = Path(output).resolve()
         except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a NUL in the name
             raise ConfigError(f"The output {os.fspath(output)!r} cannot be a file: {error}.") from None
+        if out.is_symlink():  # since Python 3.13 a circle of links is resolved to one of them
+            raise ConfigError(f"The output {os.fspath(output)!r} cannot be a file: its links go in a circle.")
         stem = out.name.removesuffix(".jsonl")
         return cls(
             successes=out,
