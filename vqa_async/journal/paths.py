@@ -34,9 +34,10 @@ class JournalPaths:
         """
         try:
             out = Path(output).resolve()
+            circle = out.is_symlink()  # since Python 3.13 that is what a circle of links is resolved to
         except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a NUL in the name
             raise ConfigError(f"The output {os.fspath(output)!r} cannot be a file: {error}.") from None
-        if out.is_symlink():  # since Python 3.13 a circle of links is resolved to one of them
+        if circle:
             raise ConfigError(f"The output {os.fspath(output)!r} cannot be a file: its links go in a circle.")
         stem = out.name.removesuffix(".jsonl")
         return cls(
