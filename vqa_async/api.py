@@ -18,14 +18,14 @@ from typing import Any, TypeVar
 
 from vqa_async.chat import RequestForm
 from vqa_async.client import VLMClient
-from vqa_async.config import Config, Limits
+from vqa_async.config import Config
 from vqa_async.endpoints import EndpointPool
-from vqa_async.engine import Engine, Rows, RunSummary
+from vqa_async.engine import Engine, RunSummary
 from vqa_async.errors import ConfigError
 from vqa_async.events import Notice, Observer
 from vqa_async.images import ImageLoader
 from vqa_async.models import Result
-from vqa_async.sources import InputFormat
+from vqa_async.sources import InputFormat, Rows
 from vqa_async.transport import AiohttpTransport, Transport, fetch_image
 
 log = logging.getLogger("vqa_async")
@@ -68,7 +68,7 @@ async def open_engine(
     if not config.endpoint.model:
         raise ConfigError("No model is named: give --model NAME, as the endpoint knows it.")
     key = config.endpoint.api_key() if api_key is None else api_key
-    config = _fitted(config, observer)
+    config, lowered = _fitted(config)
     async with contextlib.AsyncExitStack() as stack:
         if transport is None:
             transport = await stack.enter_async_context(
@@ -78,6 +78,9 @@ async def open_engine(
         pool = EndpointPool(config.endpoint.base_url, _headers(config, key), config.limits)
         engine = Engine(config, _client(config, key, images, pool, transport), pool, images, observer)
         stack.push_async_callback(engine.aclose)
+        if lowered:
+            log.warning(lowered)
+            engine.notify(Notice(lowered))
         yield engine
 
 
@@ -122,22 +125,39 @@ async def stream(records: Rows, **options: Any) -> AsyncGenerator[Result, None]:
 
 def run_sync(main: Callable[[], Awaitable[T]]) -> T:
     """Await ``main()`` from synchronous code, in a thread of its own where a loop already runs here."""
-
-    async def started() -> T:
-        return await main()
-
-    def in_new_loop() -> T:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(started())
-
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return in_new_loop()
-    with ThreadPoolExecutor(
-        1, thread_name_prefix="vqa-run"
-    ) as thread:  # a notebook: its loop is busy with us
-        return thread.submit(in_new_loop).result()
+        return _run_here(main)
+    return _run_beside(main)
+
+
+def _run_here(main: Callable[[], Awaitable[T]]) -> T:
+    async def awaited() -> T:
+        return await main()
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(awaited())
+
+
+def _run_beside(main: Callable[[], Awaitable[T]]) -> T:
+    """For a notebook, whose own loop is busy with us; an interrupt here cancels the work there."""
+    started: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def noted() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        started.append((asyncio.get_running_loop(), task))
+        return await main()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="vqa-run") as thread:
+        work = thread.submit(_run_here, noted)
+        try:
+            return work.result()
+        finally:
+            if started and not work.done():
+                loop, task = started[0]
+                loop.call_soon_threadsafe(task.cancel)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -194,22 +214,19 @@ async def _image_loader(config: Config, stack: contextlib.AsyncExitStack) -> Ima
     return ImageLoader(config.images, fetch=fetch)
 
 
-def _fitted(config: Config, observer: Observer | None) -> Config:
-    """``config`` with no more workers than this process may have sockets."""
+def _fitted(config: Config) -> tuple[Config, str]:
+    """``config`` with no more workers than this process may have sockets, and what to say about it."""
     try:
         import resource
     except ImportError:  # Windows: no such limit
-        return config
+        return config, ""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     room = max(1, soft - _SPARE_DESCRIPTORS)
     if soft == resource.RLIM_INFINITY or config.limits.max_workers <= room:
-        return config
+        return config, ""
     message = (
         f"max_workers lowered from {config.limits.max_workers} to {room}: this process may open only {soft} "
         "files. Raise the limit with 'ulimit -n'."
     )
-    log.warning(message)
-    if observer is not None:
-        observer.on_event(Notice(message))
-    limits: Limits = dataclasses.replace(config.limits, max_workers=room)
-    return dataclasses.replace(config, limits=limits)
+    limits = dataclasses.replace(config.limits, max_workers=room)
+    return dataclasses.replace(config, limits=limits), message

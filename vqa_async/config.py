@@ -54,7 +54,7 @@ class Endpoint:
     api_key_env: str = ""
     """Name of the environment variable that holds the API key. Default: DF_API_KEY, then OPENAI_API_KEY."""
 
-    header: tuple[str, ...] = ()
+    header: tuple[str, ...] = field(default=(), repr=False)
     """Extra request header 'Name: value', for gateways. Repeatable."""
 
     insecure: bool = False

@@ -22,7 +22,7 @@ from typing import Any
 from vqa_async.api import open_engine, run_sync
 from vqa_async.config import Config
 from vqa_async.engine import RunSummary
-from vqa_async.errors import ConfigError
+from vqa_async.errors import ConfigError, VQAError
 from vqa_async.export import export
 from vqa_async.journal import JournalPaths
 from vqa_async.models import Failure
@@ -121,6 +121,7 @@ class APIVLMServing_openai:
         self.config = Config.of(
             base_url=api_url,
             model=model_name,
+            api_key_env=key_name_of_api_key,
             max_workers=max_workers,
             timeout=float(timeout),
             temperature=temperature,
@@ -244,7 +245,12 @@ class APIVLMServing_openai:
                     else:
                         answers[result.record.index] = result.text
 
-        run_sync(main)
+        try:
+            run_sync(main)
+        except VQAError as error:
+            if answers.count(None) == len(answers):
+                raise
+            log.error("stopped early, what is answered is kept: %s", error.message)
         if failed := answers.count(None):
             log.warning("%d of %d items failed and are None", failed, len(rows))
         return answers

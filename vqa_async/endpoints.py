@@ -153,6 +153,7 @@ class EndpointPool:
         elif isinstance(error, ResponseError) and error.code == "html_response":
             endpoint.breaker.failed(now, sent_at=sent_at)
             error.stops_run = self._never_answered()
+            self._judge_outage(error, now)
         else:
             endpoint.breaker.succeeded()  # it answers, even if not as hoped
 

@@ -10,7 +10,6 @@ bytes the chance that any two do is about 1e-8, at 12 bytes below 1e-17.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from hashlib import blake2b
 from typing import TypeAlias
 
@@ -69,13 +68,6 @@ class KeyTable:
             self._add(shelf, number, key + value)
             return None
         return self._value(bucket, at)
-
-    def values(self) -> Iterator[bytes]:
-        """All values, in no particular order."""
-        for shelf in filter(None, self._shelves):
-            for bucket in filter(None, shelf):
-                for at in range(0, len(bucket), self._stride):
-                    yield self._value(bucket, at)
 
     def _place(self, id: str) -> tuple[_Shelf, int, bytes]:
         """Where ``id`` belongs: the shelf, the number of the bucket on it, the key in the bucket."""

@@ -24,7 +24,11 @@ async def test_the_run_file_says_how_the_last_run_ended(out: Path) -> None:
     """And names settings, input, process and times, but no address and no key."""
     async with journal(out, header="X-Team: secret") as opened:
         run = json.loads(opened.paths.run.read_bytes())
-        assert (run["state"], run["pid"], run["input"]) == ("running", os.getpid(), "in.jsonl")
+        assert (run["state"], run["pid"], run["input"]) == (
+            "running",
+            os.getpid(),
+            os.path.abspath("in.jsonl"),
+        )
         await opened.append(success(1))
         await opened.close("stopped", "The key is wrong.", {"succeeded": 1})
     text = opened.paths.run.read_text()

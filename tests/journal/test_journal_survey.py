@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ async def test_answers_failures_and_tokens_are_counted(out: Path) -> None:
     assert (found.failed, found.retryable) == (4, 3)
     assert (found.prompt_tokens, found.completion_tokens) == (20, 10)
     assert (found.unreadable, found.is_running) == (0, False)
-    assert (found.run["state"], found.run["input"]) == ("finished", "in.jsonl")
+    assert (found.run["state"], found.run["input"]) == ("finished", os.path.abspath("in.jsonl"))
     assert found.replayed.state.get("r0") == SUCCEEDED
 
 

@@ -409,3 +409,18 @@ async def test_compaction_that_is_interrupted_leaves_the_old_file(
         drop_superseded(paths.failures, lambda id: id == "r1")
     assert paths.failures.read_bytes() == before
     assert not list(path.parent.glob(".*"))
+
+
+async def test_a_writer_that_ends_for_an_unforeseen_reason_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Whatever breaks in its thread: those who wait are told, and so is everyone after them."""
+
+    class Broken(AppendFile):
+        def append(self, block: bytes) -> None:
+            raise MemoryError
+
+    writer = Writer((Broken(tmp_path / "out.jsonl"),), fsync="never", fsync_interval_s=1.0)
+    with pytest.raises(MemoryError):
+        async with writer:
+            for _ in range(2):
+                with pytest.raises(DiskError, match="run the same command again"):
+                    await asyncio.wait_for(writer.append(0, b"{}\n"), 5)

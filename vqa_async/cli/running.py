@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import orjson
 from rich.console import Console
@@ -30,7 +29,6 @@ def run_job(
 ) -> int:
     """Run the job; returns the exit code."""
     _raise_descriptor_limit()
-    logging.getLogger("vqa_async").addHandler(logging.NullHandler())  # the display says the same, and nicer
     console = open_console()
     display = Display(console, quiet=quiet)
 
@@ -44,7 +42,9 @@ def run_job(
             console, "Interrupted before the first request. Next: run the same command again to go on.", "red"
         )
         return seen.exit_code or 130
-    code = seen.exit_code or exit_code(summary)
+    code = exit_code(summary)
+    if summary.state != "finished" and seen.exit_code:
+        code = seen.exit_code
     if not quiet or code:
         _tell(console, summary, code)
     _hand_over(summary, code, json=json)

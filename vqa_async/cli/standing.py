@@ -38,9 +38,14 @@ async def _left(found: Survey) -> int | None:
     columns = Columns(**{f.name: settings[f.name] for f in fields(Columns) if f.name in settings})
     left = 0
     try:
-        async with open_source(path, columns, prompt=settings.get("prompt", "")) as source:
+        format = found.run.get("format", "auto")
+        async with open_source(path, columns, prompt=settings.get("prompt", ""), format=format) as source:
+            seen = 0
             async for item in source:
                 left += found.replayed.state.get(item.id) is None
+                seen += 1
+                if seen == found.run.get("limit"):
+                    break
     except InputError:
         return None
     return left

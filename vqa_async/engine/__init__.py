@@ -5,6 +5,6 @@
 Inside: `run` (the tasks of one run), `engine` (what callers hold).
 """
 
-from vqa_async.engine.engine import Engine, Rows, RunSummary
+from vqa_async.engine.engine import Engine, RunSummary
 
-__all__ = ["Engine", "Rows", "RunSummary"]
+__all__ = ["Engine", "RunSummary"]

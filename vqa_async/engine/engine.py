@@ -7,15 +7,13 @@ import logging
 import os
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     AsyncIterator,
-    Iterable,
     Iterator,
     Mapping,
 )
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from vqa_async.client import VLMClient
 from vqa_async.config import Config
@@ -33,13 +31,10 @@ from vqa_async.events import (
 )
 from vqa_async.images import ImageLoader, ImageStatistics
 from vqa_async.journal import Journal, JournalPaths
-from vqa_async.models import Failure, Record, Result
-from vqa_async.sources import InputFormat, Source, open_source, rows_source
+from vqa_async.models import AttemptFailed, Failure, Record, Result
+from vqa_async.sources import InputFormat, Rows, Source, open_source, rows_source
 
 log = logging.getLogger("vqa_async")
-
-Rows: TypeAlias = Iterable[Record | Mapping[str, Any]] | AsyncIterable[Record | Mapping[str, Any]]
-"""What ``stream`` takes: rows as in an input file, or Records, from any iterable or async iterable."""
 
 _END = None
 """Put behind the last result of a stream."""
@@ -90,6 +85,7 @@ class Engine:
         self._ended = Tally()  # single records, and runs that are over
         self._runs: set[Run] = set()
         self._streams: set[asyncio.Task[None]] = set()
+        self._calls: set[asyncio.Future[Result]] = set()
         self._closing: set[asyncio.Future[None]] = set()
 
     async def generate(self, record: Record | Mapping[str, Any]) -> Result:
@@ -108,16 +104,29 @@ class Engine:
         """
         async with self._rows([record]) as source:
             item = await anext(aiter(source))
-        result = item if isinstance(item, Failure) else await self._client.complete(item, notify=self._notify)
+        result = item if isinstance(item, Failure) else await self._answer(item)
         self._ended.count(result)
-        self._notify(RecordFinished(result))
+        self.notify(RecordFinished(result))
         return result
+
+    async def _answer(self, record: Record) -> Result:
+        call = asyncio.ensure_future(self._client.complete(record, notify=self._on_retry))
+        self._calls.add(call)
+        try:
+            return await call
+        finally:
+            self._calls.discard(call)
+
+    def _on_retry(self, event: AttemptFailed) -> None:
+        self._ended.retries += 1
+        self.notify(event)
 
     async def stream(self, records: Rows) -> AsyncGenerator[Result, None]:
         """Answer many records, in completion order, with bounded memory.
 
         Args:
-            records: any iterable or async iterable of rows or Records, finite or not.
+            records: any iterable or async iterable of rows or Records, as long as it likes. Rows cost about
+                20 bytes each while the stream lasts, by which repeats are told apart; Records cost none.
 
         Yields:
             Success or Failure for each record.
@@ -152,13 +161,23 @@ class Engine:
             finally:
                 # A loop that is left by `break` gets here in a task of the event loop's own making, which the
                 # engine waits for when it is closed.
-                closed = asyncio.get_running_loop().create_future()
-                self._closing.add(closed)
-                self._streams.discard(task)
-                await _end(task)
-                await source.aclose()
-                self._closing.discard(closed)
-                closed.set_result(None)
+                with self._being_closed():
+                    self._streams.discard(task)
+                    try:
+                        await _end(task)
+                    finally:
+                        await source.aclose()
+
+    @contextmanager
+    def _being_closed(self) -> Iterator[None]:
+        """Let ``aclose`` wait for the end of this block."""
+        closed = asyncio.get_running_loop().create_future()
+        self._closing.add(closed)
+        try:
+            yield
+        finally:
+            self._closing.discard(closed)
+            closed.set_result(None)
 
     async def run(
         self, input: str, output: str, *, limit: int | None = None, format: InputFormat = "auto"
@@ -176,28 +195,32 @@ class Engine:
                 the middle; what stands before is answered and kept first.
             JournalError: the output is locked, damaged or made with other settings; nothing was sent.
         """
-        _require_distinct(input, output)
+        journal = Journal(output, self.config, source=input, limit=limit, format=format)
+        _require_distinct(input, journal.paths)
         if limit is not None and limit < 1:
             raise ConfigError("limit must be at least 1.")
         source = open_source(input, self.config.columns, prompt=self.config.sampling.prompt, format=format)
-        async with source, Journal(output, self.config, source=source.name) as journal:
-            return await self._journalled(source, journal, limit)
+        with (
+            self._being_closed(),
+            self._run(
+                source, deliver=journal.append, save_on_wire=True, finished=journal.state, limit=limit
+            ) as run,
+        ):
+            async with source, journal:
+                return await self._journalled(run, journal)
 
-    async def _journalled(self, source: Source, journal: Journal, limit: int | None) -> RunSummary:
-        self._notify(RunStarted(str(journal.paths.successes), journal.finished_before))
+    async def _journalled(self, run: Run, journal: Journal) -> RunSummary:
+        self.notify(RunStarted(str(journal.paths.successes), journal.finished_before))
         for notice in journal.notices:
-            self._notify(Notice(notice))
+            self.notify(Notice(notice))
         broken: JournalError | None = None
-        with self._run(
-            source, deliver=journal.append, save_on_wire=True, finished=journal.state, limit=limit
-        ) as run:
-            try:
-                await run.execute()
-            except JournalError as error:
-                broken = error
-            summary = self._summary(run, journal, broken)
+        try:
+            await run.execute()
+        except JournalError as error:
+            broken = error
+        summary = self._summary(run, journal, broken)
         await _close(journal, summary)
-        if run.input_error is not None:
+        if run.input_error is not None and not (broken or run.stopping):
             raise run.input_error
         return summary
 
@@ -213,7 +236,7 @@ class Engine:
         )
 
     def statistics(self) -> RunStatistics:
-        """Counters since the engine was opened, over all calls and runs."""
+        """Counters since the engine was opened, over all calls and runs; time and input of a current run."""
         total = Tally()
         for tally in (self._ended, *(run.tally for run in self._runs)):
             total.add(tally)
@@ -235,8 +258,8 @@ class Engine:
 
     @property
     def is_running(self) -> bool:
-        """Whether a run or stream is going on."""
-        return bool(self._runs)
+        """Whether a run or stream has begun to send."""
+        return any(run.has_begun for run in self._runs)
 
     def stop(self, reason: str = "stopped") -> None:
         """Drain all runs: nothing new is sent, what is in flight is finished and kept."""
@@ -250,11 +273,17 @@ class Engine:
             run.abort()
 
     async def aclose(self) -> None:
-        """End whatever still runs; part of leaving ``open_engine``."""
+        """End whatever still runs, journalled runs of other tasks included; part of leaving ``open_engine``.
+
+        Single records that other tasks still wait for are cancelled: there is nothing left to answer them.
+        """
+        self.abort()
         for task in tuple(self._streams):
             await _end(task)
         if self._closing:
             await asyncio.wait(self._closing)
+        for call in tuple(self._calls):
+            await _end(call)
         self._pool.close()
 
     def _rows(self, records: Rows) -> Source:
@@ -262,7 +291,7 @@ class Engine:
 
     @contextmanager
     def _run(self, source: Source, **how: Any) -> Iterator[Run]:
-        run = Run(self._client, self.config, source, notify=self._notify, **how)
+        run = Run(self._client, self.config, source, notify=self.notify, **how)
         self._runs.add(run)
         try:
             yield run
@@ -270,7 +299,8 @@ class Engine:
             self._runs.discard(run)
             self._ended.add(run.tally)
 
-    def _notify(self, event: Event) -> None:
+    def notify(self, event: Event) -> None:
+        """Tell the observer; what it raises is logged and ends nothing."""
         if self._observer is None:
             return
         try:
@@ -284,9 +314,11 @@ def _never(_: str) -> None:
     """No record is finished before a stream begins."""
 
 
-def _require_distinct(input: str, output: str) -> None:
-    if input != "-" and os.path.realpath(input) == os.path.realpath(output):
-        raise ConfigError(f"Input and output are the same file, {output}. Choose another -o.")
+def _require_distinct(input: str, paths: JournalPaths) -> None:
+    """What a run writes it may not read: it would never come to the end."""
+    for path in (paths.successes, paths.failures, paths.damaged, paths.run):
+        if input != "-" and path.exists() and os.path.exists(input) and path.samefile(input):
+            raise ConfigError(f"Input and output are the same file, {path}. Choose another -o.")
 
 
 async def _close(journal: Journal, summary: RunSummary) -> None:
@@ -303,7 +335,19 @@ async def _close(journal: Journal, summary: RunSummary) -> None:
         # The disk that ended the run also refuses the note of it; the lines are what counts.
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel ``task`` and wait until it is over; its exceptions were for whoever is gone."""
+async def _end(task: asyncio.Future[Any]) -> None:
+    """Cancel ``task`` and wait until it is over, however often we are cancelled meanwhile.
+
+    Its exceptions were for whoever is gone.
+    """
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    waiting = asyncio.gather(task, return_exceptions=True)
+    cancelled = False
+    while not waiting.done():
+        try:
+            await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            cancelled = True
+            task.cancel()
+    if cancelled:
+        raise asyncio.CancelledError

@@ -58,6 +58,7 @@ class Run:
         self._limit = limit
         self._read = 0
         self.input_read = False
+        self.is_over = False
         self._keeping: set[asyncio.Task[None] | None] = set()
         self._deliver = deliver
         self._save_on_wire = save_on_wire
@@ -79,6 +80,8 @@ class Run:
         Raises:
             JournalError: results cannot be kept; nothing more was sent.
         """
+        if self.stopping is not None:
+            return
         try:
             async with asyncio.TaskGroup() as group:
                 self._producer = group.create_task(self._produce(), name="vqa-producer")
@@ -92,6 +95,7 @@ class Run:
                 first = first.exceptions[0]
             raise first from None
         finally:
+            self.is_over = True
             if self._deadline is not None:
                 self._deadline.cancel()
 
@@ -100,6 +104,11 @@ class Run:
         width = self._config.limits.max_workers
         return width + max(4, width // 4)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has got as far as reading its input."""
+        return self._producer is not None
+
     def expected(self) -> int:
         """Records that the input holds, as far as can be told from the share of it that was read; else 0."""
         fraction = 1.0 if self.input_read else self.source.fraction()
@@ -107,28 +116,41 @@ class Run:
         return min(estimate, self._limit or estimate)
 
     def stop(self, reason: VQAError | str) -> None:
-        """Send nothing new; let what is on the wire finish within ``drain_timeout``; leave the rest open."""
-        if self.stopping is not None or self._producer is None:
+        """Send nothing new; let what is on the wire finish within ``drain_timeout``; leave the rest open.
+
+        Does nothing to a run that is stopping or over; one that has not begun will not.
+        """
+        if self.stopping is not None or self.is_over:
             return
         self.stopping = reason
-        self._producer.cancel()
+        if self._producer is not None:
+            self._producer.cancel()
         on_wire = [task for task in self._workers if self._client.is_on_wire(task)]
         for task in self._workers:
             if task not in on_wire and task not in self._keeping:
                 task.cancel()
         self._notify(RunStopping(str(reason), len(on_wire)))
         self._deadline = asyncio.get_running_loop().call_later(
-            self._config.timeouts.drain_timeout, self.abort
+            self._config.timeouts.drain_timeout, self._cut_off
         )
 
-    def abort(self) -> None:
-        """End what is still on the wire."""
+    def _cut_off(self) -> None:
+        """End what is still on the wire, but not the keeping of answers that are there."""
         for task in self._workers:
-            task.cancel()
+            if task not in self._keeping:
+                task.cancel()
+
+    def abort(self) -> None:
+        """End all of it now."""
+        for task in (self._producer, *self._workers):
+            if task is not None:
+                task.cancel()
 
     async def _produce(self) -> None:
         try:
             async for item in self.source:
+                if self.stopping is not None:
+                    return  # a source of the caller's may have made nothing of being cancelled
                 if state := self._finished(item.id):
                     self.tally.skipped += 1
                     self.tally.skipped_failed += state == FAILED
@@ -142,7 +164,8 @@ class Run:
             # The caller's iterable may raise anything: what came before it is still answered and kept,
             # then the error goes to the caller.
             self.input_error = error
-        await self._queue.put(_END)
+        if self.stopping is None:
+            await self._queue.put(_END)
 
     async def _work(self) -> None:
         while self.stopping is None:

@@ -73,7 +73,7 @@ class ByteBudget:
         amount, turn = place
         if turn.done() and not turn.cancelled():
             self._in_use -= amount
-        else:
+        elif place in self._line:  # else it was passed over already, cancelled as it was
             self._line.remove(place)
         self._wake()
 

@@ -4,7 +4,7 @@
     OUT.failures.jsonl   failures; a later success or failure of the same record supersedes a line
     OUT.run.json         settings that change answers, state of the last run; replaced atomically
     OUT.jsonl.lock       held while a run writes
-    OUT.torn-<time>      an unfinished end that was cut off
+    OUT.jsonl.torn-<time>  an unfinished end that was cut off
     OUT.damaged.jsonl    lines that `--repair` took out
 
 Inside, from the bottom up:

@@ -41,12 +41,21 @@ class Journal:
         DiskError: the disk is full or failing.
     """
 
-    def __init__(self, output: str | os.PathLike[str], config: Config, *, source: str) -> None:
+    def __init__(
+        self,
+        output: str | os.PathLike[str],
+        config: Config,
+        *,
+        source: str,
+        limit: int | None = None,
+        format: str = "auto",
+    ) -> None:
         self.paths = JournalPaths.of(output)
         self._options = config.journal
         self._settings = config.answer_settings()
         self._output_key = config.columns.output_key
-        self._source = source
+        where = source if source == "-" else os.path.abspath(source)
+        self._source = {"input": where, "limit": limit, "format": format}
         self._replayed = Replayed()
         self._run: dict[str, Any] = {}
         self._writer: Writer | None = None

@@ -55,7 +55,7 @@ def _cut(path: Path, end: int) -> Path:
 
 
 def _side_file(path: Path) -> BinaryIO:
-    """``OUT.torn-<time>``, numbered where there is one of this second already."""
+    """``OUT.jsonl.torn-<time>``, numbered where there is one of this second already."""
     stem = f"{path.name}.torn-{time.strftime('%Y%m%dT%H%M%S')}"
     for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
         try:
@@ -92,7 +92,7 @@ def drop_superseded(failures: Path, has_answer: Callable[[str], bool]) -> None:
 
 def _rewrite(path: Path, keep: Callable[[Line], bool]) -> None:
     """Replace ``path`` by those of its lines that ``keep`` wants."""
-    with path.open("rb", buffering=BUFFER_BYTES) as file, replaced(path) as fresh:
+    with replaced(path) as fresh, path.open("rb", buffering=BUFFER_BYTES) as file:
         for line in read_lines(file):
             if keep(line):
                 fresh.write(_ended(line))

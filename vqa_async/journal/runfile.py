@@ -52,13 +52,13 @@ def store(path: Path, content: dict[str, Any]) -> None:
         file.write(to_json(content, indent=True) + b"\n")
 
 
-def begin(settings: dict[str, Any], source: str) -> dict[str, Any]:
+def begin(settings: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
     """The content at the start of a run."""
     return {
         "schema_version": SCHEMA_VERSION,
         "fingerprint": fingerprint(settings),
         "settings": settings,
-        "input": source,
+        **source,
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "started_at": round(time.time(), 3),

@@ -121,7 +121,7 @@ class Writer:
         self._interval_s = fsync_interval_s
         self._clock = clock
         self._synced_at = clock()
-        self._block = _Block(len(files))
+        self._block = self._writing = _Block(len(files))
         self._wake = asyncio.Event()
         self._closing = False
         self._error: DiskError | None = None
@@ -162,15 +162,27 @@ class Writer:
             raise block.error
 
     async def _run(self) -> None:
+        try:
+            await self._commit()
+        finally:
+            # Ended by what nobody foresaw, or by the end of the loop: whoever waits must hear of it.
+            for block in (self._writing, self._block):
+                if not block.done.is_set():
+                    block.error = self._error = self._error or _gave_up(self._files)
+                    block.done.set()
+
+    async def _commit(self) -> None:
         loop = asyncio.get_running_loop()
         while not self._closing or any(self._block.lines):
             await self._next_wake()
-            block, self._block = self._block, _Block(len(self._files))
+            self._writing = block = self._block
+            self._block = _Block(len(self._files))
             block.error = self._error or await loop.run_in_executor(self._thread, self._write, block)
             self._error = block.error
             block.done.set()
         if self._error is None:
             self._error = await loop.run_in_executor(self._thread, self._sync)
+        self._block.done.set()
 
     async def _next_wake(self) -> None:
         """Until there are lines, or it is time for a sync that is due."""
@@ -241,3 +253,10 @@ async def see_through(task: asyncio.Future[T], on_cancel: Callable[[], None] | N
     if not task.cancelled():
         task.exception()  # nobody is left to hear it
     raise cancelled
+
+
+def _gave_up(files: tuple[AppendFile, ...]) -> DiskError:
+    return DiskError(
+        f"{files[0].path} is no longer written: its writer has ended. What was acknowledged is there; "
+        "run the same command again to go on."
+    )
