@@ -418,9 +418,12 @@ async def test_a_writer_that_ends_for_an_unforeseen_reason_keeps_nobody_waiting(
         def append(self, block: bytes) -> None:
             raise MemoryError
 
-    writer = Writer((Broken(tmp_path / "out.jsonl"),), fsync="never", fsync_interval_s=1.0)
-    with pytest.raises(MemoryError):
-        async with writer:
+    async def use() -> None:
+        file = Broken(tmp_path / "out.jsonl")
+        async with Writer((file,), fsync="never", fsync_interval_s=1.0) as writer:
             for _ in range(2):
                 with pytest.raises(DiskError, match="run the same command again"):
                     await asyncio.wait_for(writer.append(0, b"{}\n"), 5)
+
+    with pytest.raises(MemoryError):
+        await use()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def run_demo(folder: Path) -> int:
 
 
 async def _answer(sample: Path, output: Path, console: Console) -> RunSummary:
-    async with running_server() as server, asyncio.timeout(120):
+    async with running_server() as server:
         say(console, f"Embedded endpoint: {server.base_url}")
         display = Display(console, quiet=False)
         # The base URL has another port each time; what must be the same to resume is the model.

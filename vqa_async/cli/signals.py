@@ -40,7 +40,7 @@ def interrupts(drain: Callable[[str], None], abort: Callable[[], None]) -> Itera
             before = signal.getsignal(number)
             if before is signal.SIG_IGN:  # under nohup SIGHUP is ignored, and stays so
                 continue
-            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C cancels the main task instead
+            with contextlib.suppress(NotImplementedError):  # Windows has no such handlers
                 loop.add_signal_handler(number, on_signal, number)
                 stack.callback(signal.signal, number, before)
                 stack.callback(loop.remove_signal_handler, number)
