@@ -125,11 +125,15 @@ async def stream(records: Rows, **options: Any) -> AsyncGenerator[Result, None]:
 
 def run_sync(main: Callable[[], Awaitable[T]]) -> T:
     """Await ``main()`` from synchronous code, in a thread of its own where a loop already runs here."""
+    return _run_beside(main) if _a_loop_runs_here() else _run_here(main)
+
+
+def _a_loop_runs_here() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _run_here(main)
-    return _run_beside(main)
+        return False
+    return True
 
 
 def _run_here(main: Callable[[], Awaitable[T]]) -> T:

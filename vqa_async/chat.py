@@ -377,8 +377,13 @@ def read_error(status: int, body: bytes, *, retry_after_s: float | None, locatio
     return _classify(status, _facts_of(body), retry_after_s)
 
 
+_TAG = re.compile(rb"<(style|script|head)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+
+
 def _facts_of(body: bytes) -> _ErrorFacts:
     reply = _json(body)
+    if body[:512].lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return _ErrorFacts(excerpt(_TAG.sub(b" ", body[:4096])).rstrip(". ") or "a web page")
     facts = _facts(reply) if isinstance(reply, dict) else _ErrorFacts("")
     return facts if facts.message else _ErrorFacts(excerpt(body).rstrip(". "), facts.words)
 
@@ -441,7 +446,7 @@ def _kind(status: int, facts: _ErrorFacts) -> type[StatusError]:
         return AuthError
     if status == 404:
         return ModelNotFound if _names_model(facts) else EndpointNotFound
-    if status == 405:
+    if status in (405, 501):
         return EndpointNotFound
     if status == 400 and _unknown_model(facts):
         return ModelNotFound

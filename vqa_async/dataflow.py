@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from vqa_async.api import open_engine, run_sync
-from vqa_async.config import Config
+from vqa_async.config import Columns, Config
 from vqa_async.engine import RunSummary
 from vqa_async.errors import ConfigError, VQAError
 from vqa_async.export import export
 from vqa_async.journal import JournalPaths
 from vqa_async.models import Failure
 from vqa_async.prompts import DEFAULT_SYSTEM_PROMPT
+from vqa_async.sources import open_source, places_of
 
 __all__ = ["APIVLMServing_openai", "FileStorage", "ImageVQAPipeline", "PromptedVQAGenerator"]
 
@@ -287,7 +288,15 @@ class PromptedVQAGenerator:
             "output_key": output_answer_key,
         }
         summary = self.serving.run_journalled(storage, system_prompt=self.system_prompt, columns=columns)
-        count = export(storage.journal_file, storage.output_file, format=storage.cache_type)
+        # The journal may hold answers to rows that have left the input since; the step's file does not.
+        source = open_source(storage.input_file, Columns(**columns))
+        places = run_sync(lambda: places_of(source))
+        count = export(
+            storage.journal_file,
+            storage.output_file,
+            format=storage.cache_type,
+            place=lambda id, _: None if (at := places.get(id)) is None else int.from_bytes(at, "big"),
+        )
         log.info("%d answers in %s", count, storage.output_file)
         if failed := summary.statistics.failed + summary.statistics.skipped_failed:
             failures = JournalPaths.of(storage.journal_file).failures

@@ -166,7 +166,7 @@ class EndpointPool:
             e.gate.resume_at - now > self._limits.max_outage for e in self._endpoints
         ):
             error.stops_run = True
-            error.message += f" It asks to wait {wait_s:,.0f} s: run the same command again after that."
+            _add(error, f"It asks to wait {wait_s:,.0f} s: run the same command again after that.")
 
     def _judge_outage(self, error: RequestError, now: float) -> None:
         if isinstance(error, TransportError) and error.code in ("connect", "dns") and self._never_answered():
@@ -175,9 +175,10 @@ class EndpointPool:
         downs = [e.breaker.down_since for e in self._endpoints]
         if all(down is not None and now - down >= self._limits.max_outage for down in downs):
             error.stops_run = True
-            error.message += (
-                f" No endpoint has answered for {self._limits.max_outage:,.0f} s: "
-                "run the same command again when one does."
+            _add(
+                error,
+                f"No endpoint has answered for {self._limits.max_outage:,.0f} s: "
+                "run the same command again when one does.",
             )
 
     def _never_answered(self) -> bool:
@@ -264,6 +265,10 @@ class EndpointPool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _add(error: RequestError, sentence: str) -> None:
+    error.message = f"{error.message.rstrip('. ')}. {sentence}"
 
 
 class _Permit:

@@ -71,12 +71,14 @@ class RunStatistics:
         elapsed_s: seconds since the run began.
         expected: records that the input holds, 0 where that cannot be told yet.
         expected_is_exact: whether the input was read to its end, so that ``expected`` is no estimate.
+        failed_retryable: those of ``failed`` that the next run tries again.
         failures_by_type: records failed in this run, by error code.
         endpoints: how each endpoint fares.
     """
 
     succeeded: int = 0
     failed: int = 0
+    failed_retryable: int = 0
     skipped: int = 0
     skipped_failed: int = 0
     retries: int = 0
@@ -101,6 +103,7 @@ class Tally:
     def __init__(self) -> None:
         self.succeeded = 0
         self.failed = 0
+        self.failed_retryable = 0
         self.skipped = 0
         self.skipped_failed = 0
         self.retries = 0
@@ -116,12 +119,14 @@ class Tally:
             self.completion_tokens += result.completion.usage.completion_tokens
         else:
             self.failed += 1
+            self.failed_retryable += result.error.retryable
             self.failures_by_type[result.error.code] += 1
 
     def add(self, other: Tally) -> None:
         """Add what another tally has counted."""
         self.succeeded += other.succeeded
         self.failed += other.failed
+        self.failed_retryable += other.failed_retryable
         self.skipped += other.skipped
         self.skipped_failed += other.skipped_failed
         self.retries += other.retries
@@ -142,6 +147,7 @@ class Tally:
         return RunStatistics(
             succeeded=self.succeeded,
             failed=self.failed,
+            failed_retryable=self.failed_retryable,
             skipped=self.skipped,
             skipped_failed=self.skipped_failed,
             retries=self.retries,

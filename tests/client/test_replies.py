@@ -609,6 +609,7 @@ ERRORS: dict[str, tuple[int, bytes, str, str]] = {
     "OpenAI sentence": (400, err("The model `x-1` does not exist"), "model_not_found", "--model"),
     "path": (404, flat(detail="Not Found"), "endpoint_not_found", "--base-url"),
     "path, page": (404, b"404 page not found", "endpoint_not_found", "--base-url"),
+    "no such method": (501, b"<html><h1>Unsupported method</h1>", "endpoint_not_found", "Unsupported method"),
     "method": (405, flat(detail="Method Not Allowed"), "endpoint_not_found", "--base-url"),
     "redirect": (307, b"", "unexpected_redirect", "--base-url"),
 }  # fmt: skip
@@ -645,7 +646,7 @@ def test_a_400_that_only_mentions_models_ends_its_record_and_not_the_run(message
     assert (error.code, error.stops_run, error.retryable) == ("rejected", False, False)
 
 
-@pytest.mark.parametrize("status", [408, 409, 425, 500, 501, 502, 503, 504, 520, 529, 599, 999])
+@pytest.mark.parametrize("status", [408, 409, 425, 500, 502, 503, 504, 520, 529, 599, 999])
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"error":{"message":"x","code":"%d"}}', b"\xff"])
 def test_server_errors_are_transient_whatever_their_body(status: int, body: bytes) -> None:
     """Proxies put pages into them, engines plain text, gateways JSON."""

@@ -272,3 +272,17 @@ def test_the_class_names_are_those_of_the_guide() -> None:
     module = ast.parse(Path(os.path.realpath(sys.modules["vqa_async.dataflow"].__file__ or "")).read_text())
     classes = {node.name for node in module.body if isinstance(node, ast.ClassDef)}
     assert used | {"ImageVQAPipeline"} <= classes
+
+
+def test_a_step_file_holds_only_answers_to_its_own_input(
+    serving: APIVLMServing_openai, images: list[str], tmp_path: Path
+) -> None:
+    """A second, shorter input under the same prefix: what is not asked any more is not in the file."""
+    for paths in (images, images[1:]):
+        (tmp_path / "in.json").write_text(
+            json.dumps([{"image": path, "conversation": "Colour?"} for path in paths])
+        )
+        storage = FileStorage(str(tmp_path / "in.json"), str(tmp_path / "cache"), "task")
+        PromptedVQAGenerator(serving).run(storage.step())
+        answers = json.loads((tmp_path / "cache" / "task_step1.json").read_text())
+        assert [answer["image"] for answer in answers] == paths

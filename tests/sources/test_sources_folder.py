@@ -120,3 +120,11 @@ async def test_a_file_given_as_a_folder_is_refused(tmp_path):
     make(tmp_path, "a.png")
     with pytest.raises(InputError, match="cannot be listed: Not a directory"):
         await read(tmp_path / "a.png", format="folder")
+
+
+async def test_a_link_that_leads_to_itself_is_passed_over(tmp_path: Path) -> None:
+    """It is no image, and it costs the others nothing."""
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    async with open_source(str(tmp_path)) as source:
+        assert [item.row["image"] async for item in source] == ["a.png"]

@@ -256,14 +256,12 @@ def export(
     output
         File to write.
     format
-        json: an array of the input's fields and the answer. jsonl: everything. Default: by the suffix.
+        json: an array of the rows with their answers, without the conversations, as in the guide.
+        jsonl: everything. Default: by the suffix.
     """
-    from vqa_async.export import export as write_export
+    from vqa_async.cli.exporting import export_answers
 
-    count = write_export(source, output, format=format)
-    say(open_console(), f"{count:,} answers, in input order.")
-    emit(output)
-    return 0
+    return export_answers(source, output, format=format)
 
 
 @app.command(sort_key=1)

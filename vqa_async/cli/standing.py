@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,9 @@ import orjson
 from vqa_async.api import run_sync
 from vqa_async.chat import printable
 from vqa_async.cli.console import emit
-from vqa_async.config import Columns
+from vqa_async.cli.last_input import last_input
 from vqa_async.errors import InputError
 from vqa_async.journal import JournalPaths, Survey, survey
-from vqa_async.sources import open_source
 
 
 def show_status(output: Path, *, json: bool) -> int:
@@ -31,16 +29,12 @@ def show_status(output: Path, *, json: bool) -> int:
 
 async def _left(found: Survey) -> int | None:
     """Records of the input that have neither answer nor failure; None where the input cannot be read."""
-    path = found.run.get("input", "-")
-    if path == "-":
+    source = last_input(found.run)
+    if source is None:
         return None
-    settings = found.run.get("settings", {})
-    columns = Columns(**{f.name: settings[f.name] for f in fields(Columns) if f.name in settings})
-    left = 0
+    left = seen = 0
     try:
-        format = found.run.get("format", "auto")
-        async with open_source(path, columns, prompt=settings.get("prompt", ""), format=format) as source:
-            seen = 0
+        async with source:
             async for item in source:
                 left += found.replayed.state.get(item.id) is None
                 seen += 1

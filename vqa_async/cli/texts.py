@@ -57,7 +57,11 @@ def _next_step(summary: RunSummary) -> str:
     if summary.state == "finished":
         if not s.failed + s.skipped_failed:
             return ""
-        return "the same command tries those failures again that may pass, and --retry-failed all of them."
+        if s.failed_retryable:
+            return (
+                "the same command tries those failures again that may pass, and --retry-failed all of them."
+            )
+        return "--retry-failed tries the failures again, which are for good unless the input is mended."
     if s.succeeded + s.skipped:
         return f"run the same command again to go on; every answer so far is in {summary.paths.successes}."
     mended = "mend that and " if summary.state == "stopped" else ""

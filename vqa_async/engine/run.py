@@ -141,9 +141,9 @@ class Run:
                 task.cancel()
 
     def abort(self) -> None:
-        """End all of it now."""
+        """End all of it now, but for answers that are on their way into the journal: they are counted too."""
         for task in (self._producer, *self._workers):
-            if task is not None:
+            if task is not None and not (self._save_on_wire and task in self._keeping):
                 task.cancel()
 
     async def _produce(self) -> None:

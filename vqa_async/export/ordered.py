@@ -7,21 +7,27 @@ lines are read in the order of their ``index``. Nothing of the lines themselves 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from vqa_async.errors import InputError, JournalDamaged
 from vqa_async.journal.codec import LineMeta, decode_line
 from vqa_async.journal.replay import Replayed
 from vqa_async.journal.scanning import Line, scan
 
+Place: TypeAlias = Callable[[str, int], int | None]
 
-def ordered_lines(output: Path, *, known: bool = False) -> Iterator[dict[str, Any]]:
+
+def ordered_lines(
+    output: Path, *, known: bool = False, place: Place | None = None
+) -> Iterator[dict[str, Any]]:
     """Every answered record of ``output``, sorted by its position in the input.
 
     Args:
         output: OUT.jsonl; an unfinished end is passed over.
+        place: a record's id and its index when it was asked -> where it goes, or None to leave it out. By
+            default its index, which is right as long as the input is as it was then.
         known: whether a run file says that it is ours, so that even its only line may be unfinished.
 
     Raises:
@@ -29,7 +35,7 @@ def ordered_lines(output: Path, *, known: bool = False) -> Iterator[dict[str, An
         JournalDamaged: a line is not as it was written.
     """
     try:
-        indexes, starts = _positions(output, known)
+        indexes, starts = _positions(output, known, place or (lambda _, index: index))
         order = sorted(range(len(indexes)), key=indexes.__getitem__)
         with output.open("rb") as file:
             for at in order:
@@ -39,13 +45,14 @@ def ordered_lines(output: Path, *, known: bool = False) -> Iterator[dict[str, An
         raise InputError(f"The output {output} cannot be read: {error.strerror}.") from None
 
 
-def _positions(output: Path, known: bool) -> tuple[array[int], array[int]]:
+def _positions(output: Path, known: bool, place: Place) -> tuple[array[int], array[int]]:
     indexes, starts, seen = array("q"), array("q"), Replayed()
 
     def accept(meta: LineMeta, line: Line) -> str:
         complaint = seen.add_success(meta, line)
-        if not complaint:
-            indexes.append(meta.position)
+        at = None if complaint else place(meta.id, meta.position)
+        if at is not None:
+            indexes.append(at)
             starts.append(line.start)
         return complaint
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from vqa_async.errors import ConfigError
 from vqa_async.export.forms import format_for
-from vqa_async.export.ordered import ordered_lines
+from vqa_async.export.ordered import Place, ordered_lines
 from vqa_async.journal import JournalPaths
 from vqa_async.journal.json_text import to_json
 from vqa_async.journal.replacing import replaced
@@ -22,12 +22,19 @@ _LEFT_BEHIND_S = 3600.0
 """An export that nothing was written to for this long was killed."""
 
 
-def export(output: str | os.PathLike[str], target: str | os.PathLike[str], *, format: str = "") -> int:
+def export(
+    output: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    format: str = "",
+    place: Place | None = None,
+) -> int:
     """Write the answers of ``output`` to ``target``, in input order; returns how many.
 
     Args:
         output: OUT.jsonl of a run; the run may be unfinished.
         target: file to write; replaced if it exists.
+        place: see ``ordered_lines``; needed where the input was reordered or cut since it was answered.
         format: ``json`` (the guide's form) or ``jsonl`` (everything); by the target's suffix if "".
 
     Raises:
@@ -43,7 +50,9 @@ def export(output: str | os.PathLike[str], target: str | os.PathLike[str], *, fo
         raise ConfigError(f"The export would overwrite the output {target} itself. Choose another -o.")
     run = load(paths.run)
     key = run["settings"].get("conversation_key", "conversation") if run else "conversation"
-    lines = (form.select(line, key) for line in ordered_lines(paths.successes, known=run is not None))
+    lines = (
+        form.select(line, key) for line in ordered_lines(paths.successes, known=run is not None, place=place)
+    )
     try:
         _sweep(target)
         with replaced(target, mark=f"{secrets.token_hex(4)}.") as file:

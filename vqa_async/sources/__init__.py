@@ -19,6 +19,6 @@ bytes a record by which repeated ids are noticed.
 
 from vqa_async.sources.formats import InputFormat
 from vqa_async.sources.rows import RowReader
-from vqa_async.sources.source import Rows, Source, open_source, rows_source
+from vqa_async.sources.source import Rows, Source, open_source, places_of, rows_source
 
-__all__ = ["InputFormat", "RowReader", "Rows", "Source", "open_source", "rows_source"]
+__all__ = ["InputFormat", "RowReader", "Rows", "Source", "open_source", "places_of", "rows_source"]

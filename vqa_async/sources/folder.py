@@ -80,7 +80,7 @@ def _list(folder: str, below: str) -> _Listing:
             path = os.path.join(below, entry.name)
             if entry.is_dir(follow_symlinks=False):
                 listing.folders.append(path)
-            elif entry.is_file() and _is_image(entry):
+            elif _is_file(entry) and _is_image(entry):
                 listing.images.append(path)
     except OSError as error:
         shown = os.path.join(folder, below).rstrip(os.sep)
@@ -94,6 +94,13 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
             (entry for entry in entries if not entry.name.startswith(".")),
             key=lambda entry: os.fsencode(entry.name),
         )
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:

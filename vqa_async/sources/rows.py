@@ -9,6 +9,8 @@ they could not be written in the results either.
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +30,18 @@ _SHOWN_CHARACTERS = 200
 # orjson reads 1024 levels but writes 254, so a row in between could never be written to the results. Only
 # texts with this many brackets can be that deep; others are not tried.
 _SUSPECT_BRACKETS = 250
+
+
+# orjson reads integers beyond 64 bit as floats, which would not be the row's own value any more.
+_LONG_NUMBER = re.compile(rb"\d{19}")
+
+
+def _exact(text: bytes, row: object) -> object:
+    """``row`` with every integer as it is written, where the standard library can read it."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # thousands of digits, or nested too deep: checked by the caller
+        return row
 
 
 class RowReader:
@@ -93,6 +107,8 @@ class RowReader:
             return self.broken(
                 text, index=index, where=where, reason=f"not JSON: {error.msg} (column {error.pos + 1})"
             )
+        if _LONG_NUMBER.search(text) is not None:
+            row = _exact(text, row)
         if text.count(b"[") + text.count(b"{") > _SUSPECT_BRACKETS and not _writable([row]):
             return self.broken(text, index=index, where=where, reason="nested too deep", code="too_deep")
         return self.read(row, index=index, where=where)

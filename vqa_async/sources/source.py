@@ -20,6 +20,7 @@ from typing import Any, Protocol, Self, TypeAlias
 
 from vqa_async.config import Columns
 from vqa_async.errors import InputError
+from vqa_async.keytable import KeyTable
 from vqa_async.models import Failure, Record
 from vqa_async.prompts import DEFAULT_PROMPT
 from vqa_async.sources.chunks import Chunks
@@ -37,6 +38,9 @@ _Results: TypeAlias = AsyncGenerator[Record | Failure, None]
 # A plain iterable never suspends; a run that skips its finished rows would hold the loop until it has gone
 # through them. Every so many rows the others get their turn: about 2 ms.
 _ROWS_PER_TURN = 256
+
+
+PLACE_BYTES = 6
 
 
 class Source:
@@ -219,3 +223,21 @@ def _is_folder(path: str) -> bool:
     if not os.path.exists(path):
         raise InputError(f"{path}: there is no such file or folder. Check the path.")
     return os.path.isdir(path)
+
+
+async def places_of(source: Source, *, limit: int | None = None) -> KeyTable:
+    """Where each record of ``source`` stands: its position, in ``PLACE_BYTES`` bytes, by its id.
+
+    Args:
+        source: read to its end, and closed.
+        limit: only the first so many records.
+    """
+    places = KeyTable(key_bytes=12, value_bytes=PLACE_BYTES)
+    count = 0
+    async with source:
+        async for record in source:
+            places.set(record.id, count.to_bytes(PLACE_BYTES, "big"))
+            count += 1
+            if count == limit:
+                break
+    return places

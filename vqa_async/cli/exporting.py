@@ -1,0 +1,39 @@
+"""`vqa-async export`: the answers of an output in one file, in the order that the input has now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vqa_async.api import run_sync
+from vqa_async.cli.console import emit, open_console, say
+from vqa_async.cli.last_input import last_places
+from vqa_async.export import export, format_for
+from vqa_async.journal import JournalPaths
+from vqa_async.journal.runfile import load
+
+_BEHIND = 1 << 48
+"""Added to the index of answers that are not in the last input: they come after all that are."""
+
+
+def export_answers(source: Path, output: Path, *, format: str) -> int:
+    """Write the export; returns the exit code."""
+    format_for(output, format)  # a mistake is said before the input is read
+    run = load(JournalPaths.of(source).run) or {}
+    places = run_sync(lambda: last_places(run))
+    earlier = 0
+
+    def place(id: str, index: int) -> int:
+        nonlocal earlier
+        at = places.get(id) if places else None
+        if at is not None:
+            return int.from_bytes(at, "big")
+        earlier += places is not None
+        return index + (_BEHIND if places else 0)
+
+    count = export(source, output, format=format, place=place)
+    console = open_console()
+    say(console, f"{count:,} answers, in input order.")
+    if earlier:
+        say(console, f"The last {earlier:,} of them are not in the last input; they come from earlier ones.")
+    emit(output)
+    return 0

@@ -1,0 +1,38 @@
+"""The input of an output's last run, read once more: what is left of it, and in which order it stands now."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from vqa_async.config import Columns
+from vqa_async.errors import InputError
+from vqa_async.keytable import KeyTable
+from vqa_async.sources import open_source, places_of
+from vqa_async.sources.source import Source
+
+
+def last_input(run: dict[str, Any]) -> Source | None:
+    """The input, unread; None where it is gone or was a pipe.
+
+    Args:
+        run: content of OUT.run.json.
+    """
+    path = run.get("input", "-")
+    if path == "-":
+        return None
+    settings = run.get("settings", {})
+    columns = Columns(**{f.name: settings[f.name] for f in fields(Columns) if f.name in settings})
+    try:
+        return open_source(path, columns, prompt=settings.get("prompt", ""), format=run.get("format", "auto"))
+    except InputError:
+        return None
+
+
+async def last_places(run: dict[str, Any]) -> KeyTable | None:
+    """Where each of its records stands, by id; None where it cannot be read from here."""
+    source = last_input(run)
+    try:
+        return None if source is None else await places_of(source, limit=run.get("limit"))
+    except InputError:
+        return None
