@@ -60,10 +60,10 @@ async def test_an_export_works_when_the_input_is_gone(tmp_path: Path) -> None:
     assert [json.loads(line)["name"] for line in lines] == list("abcd")
 
 
-async def test_status_counts_only_what_the_run_was_to_do(
+async def test_status_counts_the_whole_input_and_names_the_limit_of_the_run(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run with a limit leaves nothing behind that it was not asked for, wherever one looks from."""
+    """A trial run with --limit is finished, and what it left out is still left, wherever one looks from."""
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row(name)) + "\n" for name in "abcde"))
     monkeypatch.chdir(tmp_path)
     async with open_engine(**ASK, transport=FakeTransport([reply()])) as engine:
@@ -71,7 +71,9 @@ async def test_status_counts_only_what_the_run_was_to_do(
     monkeypatch.chdir("/")
     assert run_command(["status", str(tmp_path / "out.jsonl"), "--json"]) == 0
     facts = json.loads(capfd.readouterr().out)
-    assert (facts["done"], facts["left"]) == (2, 0)
+    assert (facts["done"], facts["left"]) == (2, 3)
+    run_command(["status", str(tmp_path / "out.jsonl")])
+    assert "3 (the last run took only the first 2)" in capfd.readouterr().out
 
 
 async def test_integers_beyond_64_bit_pass_through_as_they_are(tmp_path: Path) -> None:

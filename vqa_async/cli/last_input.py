@@ -33,6 +33,6 @@ async def last_places(run: dict[str, Any]) -> KeyTable | None:
     """Where each of its records stands, by id; None where it cannot be read from here."""
     source = last_input(run)
     try:
-        return None if source is None else await places_of(source, limit=run.get("limit"))
+        return None if source is None else await places_of(source)
     except InputError:
         return None

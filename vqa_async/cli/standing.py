@@ -32,14 +32,11 @@ async def _left(found: Survey) -> int | None:
     source = last_input(found.run)
     if source is None:
         return None
-    left = seen = 0
+    left = 0
     try:
         async with source:
             async for item in source:
                 left += found.replayed.state.get(item.id) is None
-                seen += 1
-                if seen == found.run.get("limit"):
-                    break
     except InputError:
         return None
     return left
@@ -52,6 +49,13 @@ def _state(found: Survey) -> str:
     return "killed: run the same command again to go on" if state == "running" else state
 
 
+def _shown_left(found: Survey, left: int | None) -> str:
+    if left is None:
+        return "unknown: the input cannot be read from here"
+    limit = found.run.get("limit")
+    return f"{left:,} (the last run took only the first {limit:,})" if left and limit else f"{left:,}"
+
+
 def _lines(found: Survey, left: int | None) -> list[str]:
     kinds = ", ".join(f"{count:,} {code}" for code, count in found.failures_by_type.most_common())
     reason = found.run.get("reason")
@@ -59,7 +63,7 @@ def _lines(found: Survey, left: int | None) -> list[str]:
         f"State      {printable(_state(found))}",
         f"Done       {found.replayed.succeeded:,}",
         f"Failed     {found.failed:,}{f' ({printable(kinds)})' if kinds else ''}",
-        f"Left       {'unknown: the input cannot be read from here' if left is None else f'{left:,}'}",
+        f"Left       {_shown_left(found, left)}",
         f"Tokens     {found.prompt_tokens:,} in, {found.completion_tokens:,} out",
     ]
     if found.failed:

@@ -35,6 +35,8 @@ class JournalPaths:
         try:
             out = Path(output).resolve()
             circle = out.is_symlink()  # since Python 3.13 that is what a circle of links is resolved to
+        except FileNotFoundError:  # the working directory itself is gone: not a matter of the name
+            raise
         except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a NUL in the name
             raise ConfigError(f"The output {os.fspath(output)!r} cannot be a file: {error}.") from None
         if circle:

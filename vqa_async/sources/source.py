@@ -225,12 +225,11 @@ def _is_folder(path: str) -> bool:
     return os.path.isdir(path)
 
 
-async def places_of(source: Source, *, limit: int | None = None) -> KeyTable:
+async def places_of(source: Source) -> KeyTable:
     """Where each record of ``source`` stands: its position, in ``PLACE_BYTES`` bytes, by its id.
 
     Args:
         source: read to its end, and closed.
-        limit: only the first so many records.
     """
     places = KeyTable(key_bytes=12, value_bytes=PLACE_BYTES)
     count = 0
@@ -238,6 +237,4 @@ async def places_of(source: Source, *, limit: int | None = None) -> KeyTable:
         async for record in source:
             places.set(record.id, count.to_bytes(PLACE_BYTES, "big"))
             count += 1
-            if count == limit:
-                break
     return places
