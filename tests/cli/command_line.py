@@ -20,7 +20,9 @@ def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.endswith("_API_KEY") and not name.startswith(("VQA_", "OPENAI_", "COV_"))
+        if not name.endswith("_API_KEY")
+        and not name.startswith(("VQA_", "OPENAI_", "COV_"))
+        and name != "PYTHONUNBUFFERED"  # with it nothing is left to be written when Python ends
     }
     return {**kept, "COLUMNS": "200", **(changes or {})}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -23,10 +24,15 @@ class _Stderr(Console):
 
     def on_broken_pipe(self) -> None:
         # `2>&1 | head`: the reader has seen enough. The run goes on; rich would end the process.
+        self.fall_silent()
+
+    def fall_silent(self) -> None:
+        """Say nothing more: what is written to it fails."""
         self.quiet = True
+        _drop(sys.stderr)
 
 
-def open_console() -> Console:
+def open_console() -> _Stderr:
     """A console on standard error."""
     return _Stderr(stderr=True, highlight=False)
 
@@ -36,6 +42,8 @@ def say(console: Console, message: str, style: str = "") -> None:
     try:
         console.print(Text(printable(message), style=style), soft_wrap=True)
     except OSError:  # its disk is full, its terminal is gone
+        if isinstance(console, _Stderr):
+            console.fall_silent()
         console.quiet = True
 
 
@@ -48,13 +56,13 @@ def emit(result: object) -> None:
     try:
         print(result, flush=True)
     except BrokenPipeError:
-        _drop_stdout()
+        _drop(sys.stdout)
         raise OutputLost from None
     except OSError as error:
-        _drop_stdout()
+        _drop(sys.stdout)
         raise OutputLost(f"Standard output cannot be written: {error.strerror}.") from None
 
 
-def _drop_stdout() -> None:
-    """Let what is still buffered go nowhere, or Python complains about it when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _drop(stream: TextIO) -> None:
+    """Let what is still buffered go nowhere, or Python complains about it when it ends (exit code 120)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
