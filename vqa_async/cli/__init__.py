@@ -6,6 +6,8 @@
     running        `run`, with its `progress` display and `signals`
     checking       `check`
     standing       `status`
+    exporting      `export`
+    last_input     the input of the last run, read once more for these two
     demonstration  `demo`
     serving        `serve`
     console        what people read, on stderr
