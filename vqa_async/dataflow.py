@@ -3,7 +3,8 @@
 A pipeline written for that guide runs with its imports changed to this module and nothing else. Step files
 are named as there, ``{prefix}_step{n}.{type}``; under each of them lies a journal
 (``{prefix}_step{n}.journal.jsonl`` and its neighbours), so that a pipeline that was interrupted goes on
-where it stopped, and pays for no answer twice.
+where it stopped, and pays for no answer twice. The next step reads ``{prefix}_step{n}.rows.jsonl``, the rows
+with all their fields in the order of the input (with ``cache_type="jsonl"``, the step file itself).
 
 A failed item is ``None`` in a returned list and a line in the journal's failures, counted in the log; never
 a text that looks like an answer.
@@ -76,7 +77,7 @@ class FileStorage:
         """What this step reads: the first input, or the rows of the step before with all their fields."""
         if self.operator_step <= 0:
             return self.first_entry_file_name
-        return str(self._journal(self.operator_step))
+        return str(self._rows(self.operator_step))
 
     @property
     def journal_file(self) -> Path:
@@ -87,6 +88,14 @@ class FileStorage:
     def output_file(self) -> Path:
         """What this step leaves for people and other tools."""
         return self._stem(self.operator_step + 1, self.cache_type)
+
+    @property
+    def rows_file(self) -> Path:
+        """What this step leaves for the next: the rows with all their fields, in the order of the input."""
+        return self._rows(self.operator_step + 1)
+
+    def _rows(self, step: int) -> Path:
+        return self._stem(step, "jsonl" if self.cache_type == "jsonl" else "rows.jsonl")
 
     def _journal(self, step: int) -> Path:
         return self._stem(step, "journal.jsonl")
@@ -291,12 +300,13 @@ class PromptedVQAGenerator:
         # The journal may hold answers to rows that have left the input since; the step's file does not.
         source = open_source(storage.input_file, Columns(**columns))
         places = run_sync(lambda: places_of(source))
-        count = export(
-            storage.journal_file,
-            storage.output_file,
-            format=storage.cache_type,
-            place=lambda id, _: None if (at := places.get(id)) is None else int.from_bytes(at, "big"),
-        )
+
+        def place(id: str, _: int) -> int | None:
+            return None if (at := places.get(id)) is None else int.from_bytes(at, "big")
+
+        count = export(storage.journal_file, storage.output_file, format=storage.cache_type, place=place)
+        if storage.rows_file != storage.output_file:
+            export(storage.journal_file, storage.rows_file, format="jsonl", place=place)
         log.info("%d answers in %s", count, storage.output_file)
         if failed := summary.statistics.failed + summary.statistics.skipped_failed:
             failures = JournalPaths.of(storage.journal_file).failures

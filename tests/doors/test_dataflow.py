@@ -166,6 +166,26 @@ def test_steps_follow_one_another(serving: APIVLMServing_openai, images: list[st
     assert last["conversation"] == row["conversation"]
 
 
+@pytest.mark.parametrize("cache_type", ["json", "jsonl"])
+def test_later_steps_keep_the_order_of_the_first_input(
+    cache_type: str, serving: APIVLMServing_openai, images: list[str], tmp_path: Path
+) -> None:
+    """The journal has answers as they came; what a step hands to the next is in the order of the rows."""
+    rows = [{"n": n, "image": images[n % 2], "conversation": f"{n}?"} for n in range(12)]
+    source = tmp_path / "in.json"
+    generator = PromptedVQAGenerator(serving)
+    source.write_text(json.dumps(rows[::-1]))
+    generator.run(FileStorage(str(source), str(tmp_path / "cache"), "task", cache_type).step())
+    source.write_text(json.dumps(rows))
+    storage = FileStorage(str(source), str(tmp_path / "cache"), "task", cache_type)
+    for key in ("vqa", "more"):
+        generator.run(storage.step(), output_answer_key=key)
+    text = (tmp_path / "cache" / f"task_step2.{cache_type}").read_text()
+    last = json.loads(text) if cache_type == "json" else [json.loads(line) for line in text.splitlines()]
+    assert [row["n"] for row in last] == list(range(12))
+    assert all(row["vqa"] and row["more"] for row in last)
+
+
 def test_the_pipeline_object_does_all_in_one(endpoint: Endpoint, images: list[str], tmp_path: Path) -> None:
     """ImageVQAPipeline(...).forward() may be called twice: the second call sends nothing."""
     rows = [{"image": path, "conversation": "Colour?"} for path in images]
