@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,36 @@ def jpeg(size_bytes: int, seed: int) -> bytes:
     return data[:2] + comments + data[2:]
 
 
+def run_module(
+    module: str,
+    *arguments: object,
+    interpreter: str = sys.executable,
+    pin: Sequence[str] | None = None,
+    timeout_s: float = 600,
+) -> dict[str, Any]:
+    """The JSON object that ``python -m MODULE ARGUMENTS`` prints last, from a fresh process.
+
+    Args:
+        module: what to run.
+        arguments: its arguments.
+        interpreter: the Python to run it with; peers live in an environment of their own.
+        pin: command prefix; default: the client's core.
+        timeout_s: seconds after which it is killed.
+
+    Raises:
+        RuntimeError: it failed or took too long; the message is its last line.
+    """
+    command = [*(cores()[0] if pin is None else pin), interpreter, "-m", module, *map(str, arguments)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"not done after {timeout_s:.0f} s") from None
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message")
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
 def run_client(
     client: str,
     *,
@@ -89,16 +119,31 @@ def run_client(
     options: Sequence[str] = (),
     timeout_s: float = 600,
 ) -> dict[str, float]:
-    """One measurement in a fresh process on core 0."""
-    command = [
-        *cores()[0], sys.executable, "-m", "benchmarks.clients", client, "--url", url,
-        "--images", str(folder), "--records", str(records), "--workers", str(workers), *options,
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message")
-    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    """One measurement of one of ``clients.py`` in a fresh process, pinned to the client's core."""
+    measured = run_module(
+        "benchmarks.clients", client, "--url", url, "--images", folder,
+        "--records", records, "--workers", workers, *options, timeout_s=timeout_s,
+    )  # fmt: skip
     return measured | {"rate": records / measured["seconds"], "cpu_ms": measured["cpu_s"] / records * 1000}
+
+
+def interleaved(
+    candidates: Mapping[str, Callable[[], Mapping[str, float]]], rounds: int
+) -> dict[str, dict[str, float]]:
+    """The medians of each candidate, all of them measured in turn, ``rounds`` times over."""
+    found: dict[str, list[Mapping[str, float]]] = {name: [] for name in candidates}
+    for number in range(rounds):
+        for name, measure in candidates.items():
+            _say(f"round {number + 1} of {rounds}: {name}")
+            found[name].append(measure())
+    _say("")
+    return {name: median(measured) for name, measured in found.items()}
+
+
+def _say(what: str) -> None:
+    """One line of progress for whoever watches, over the last one."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
 
 
 def median(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:

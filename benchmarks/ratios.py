@@ -7,20 +7,21 @@ python -m benchmarks.ratios --size 10000
 from __future__ import annotations
 
 import argparse
+import functools
 
-from benchmarks.harness import endpoint, images, median, run_client, store, table
+from benchmarks.harness import endpoint, images, interleaved, run_client, store, table
 
 CLIENTS = ("raw", "minimal", "engine")
 
 
 def compare(size: int, workers: int, records: int, rounds: int) -> dict[str, dict[str, float]]:
     """The median figures of each client, measured in turn."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in CLIENTS}
     with endpoint() as url, images(size) as folder:
-        for _ in range(rounds):
-            for name in CLIENTS:
-                found[name].append(run_client(name, url=url, folder=folder, records=records, workers=workers))
-    return {name: median(measured) for name, measured in found.items()}
+
+        def measure(name: str) -> dict[str, float]:
+            return run_client(name, url=url, folder=folder, records=records, workers=workers)
+
+        return interleaved({name: functools.partial(measure, name) for name in CLIENTS}, rounds)
 
 
 def main() -> None:
