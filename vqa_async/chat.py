@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import orjson
 
@@ -35,7 +35,7 @@ from vqa_async.errors import (
     ServerError,
     StatusError,
 )
-from vqa_async.models import Completion, ImageRef, Message, PreparedImage, Usage
+from vqa_async.models import Completion, ImageRef, Message, PreparedImage, Role, Usage
 from vqa_async.prompts import DEFAULT_SYSTEM_PROMPT
 
 EXCERPT_CHARS = 300
@@ -45,8 +45,7 @@ _SMALL = 4096
 """Pieces below this are copied into the surrounding buffer: one send call less for each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """A request body, ready to send.
 
     Attributes:
@@ -60,34 +59,37 @@ class Body:
     digest: str
 
 
-class _Pieces:
-    """Collects bytes: small ones into a buffer, large ones by reference."""
+_OPENINGS = {role: f',{{"role":"{role}","content":'.encode() for role in get_args(Role)}
+"""How a message begins that is not the first."""
 
-    __slots__ = ("_buffer", "_digest", "_pieces")
+
+class _Pieces:
+    """Collects bytes: small ones are joined, large ones kept by reference. ``text`` adds a small one."""
+
+    __slots__ = ("_digest", "_pieces", "_small", "text")
 
     def __init__(self, start: bytes) -> None:
-        self._buffer = bytearray(start)
+        self._small = [start]
         self._pieces: list[bytes] = []
         self._digest = blake2b(digest_size=16)
-
-    def text(self, data: bytes) -> None:
-        self._buffer += data
+        self.text = self._small.append
 
     def image(self, image: PreparedImage) -> None:
         # The image counts in the digest by its own: hashing its base64 again would cost more than the rest.
         self._digest.update(image.digest.encode())
         for piece in image.pieces:
             if len(piece) < _SMALL:
-                self._buffer += piece
+                self.text(piece)
             else:
                 self._flush()
                 self._pieces.append(piece)
 
     def _flush(self) -> None:
-        if self._buffer:
-            self._digest.update(self._buffer)
-            self._pieces.append(bytes(self._buffer))
-            self._buffer.clear()
+        if self._small:
+            joined = b"".join(self._small)
+            self._small.clear()
+            self._digest.update(joined)
+            self._pieces.append(joined)
 
     def body(self) -> Body:
         self._flush()
@@ -121,8 +123,7 @@ class RequestForm:
         pieces.text(system)
         rest = iter(images)
         for number, message in enumerate(messages):
-            pieces.text(b"," if number or system else b"")
-            pieces.text(b'{"role":"' + message.role.encode() + b'","content":')
+            pieces.text(_OPENINGS[message.role] if number or system else _OPENINGS[message.role][1:])
             self._content(message.parts, rest, pieces)
             pieces.text(b"}")
         pieces.text(self._end)
@@ -135,12 +136,14 @@ class RequestForm:
             pieces.text(_string(parts[0]))  # plain text: the form that every server knows
             return
         pieces.text(b"[")
-        for number, part in enumerate(parts):
-            pieces.text(b"," if number else b"")
+        comma = b""
+        for part in parts:
             if isinstance(part, str):
-                pieces.text(b'{"type":"text","text":' + _string(part) + b"}")
+                pieces.text(comma + b'{"type":"text","text":' + _string(part) + b"}")
+                comma = b","
             else:
-                pieces.text(b'{"type":"image_url","image_url":{"url":"')
+                pieces.text(comma + b'{"type":"image_url","image_url":{"url":"')
+                comma = b","
                 pieces.image(next(images))
                 pieces.text(self._image_end)
         pieces.text(b"]")

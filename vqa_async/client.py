@@ -68,9 +68,9 @@ class _Course:
         self.endpoint: EndpointState | None = None
         self.first_error: RequestError | None = None
 
-    def elapsed_s(self) -> float:
+    def elapsed_s(self, now: float) -> float:
         """Seconds since the first attempt began."""
-        return asyncio.get_running_loop().time() - self.first_at if self.count else 0.0
+        return now - self.first_at if self.count else 0.0
 
 
 class VLMClient:
@@ -183,8 +183,9 @@ class VLMClient:
 
     def _wait(self, state: RetryCallState) -> float:
         course, error = _course_of(state)
+        elapsed_s = course.elapsed_s(self._pool.now())
         seconds = next_wait(
-            error, attempt=course.count, elapsed_s=course.elapsed_s(), policy=self._retry, rng=self._rng
+            error, attempt=course.count, elapsed_s=elapsed_s, policy=self._retry, rng=self._rng
         )
         return math.inf if seconds is None or not course.may_retry() else seconds
 
@@ -193,26 +194,24 @@ class VLMClient:
         course.notify(AttemptFailed(course.record.id, _detached(error), course.count, state.upcoming_sleep))
 
     async def _attempt(self, course: _Course) -> Success:
-        loop = asyncio.get_running_loop()
         async with self._pool.permit(avoid=course.endpoint) as endpoint:
-            task = asyncio.current_task()
+            task = asyncio.current_task(self._pool.loop)
             assert task is not None
             self._on_wire.add(task)
             try:
-                started = loop.time()
+                started = self._pool.now()
                 course.first_at = course.first_at or started
                 course.count += 1
                 course.endpoint = endpoint
-                completion = await self._exchange(endpoint, course.body)
-                result = self._success(completion, course, endpoint, loop.time() - started)
+                completion = await self._exchange(endpoint, course.body, started)
+                result = self._success(completion, course, endpoint, self._pool.now() - started)
                 if course.save is not None:
                     await course.save(result)
                 return result
             finally:
                 self._on_wire.discard(task)
 
-    async def _exchange(self, endpoint: EndpointState, body: Body) -> Completion:
-        sent_at = self._pool.now()
+    async def _exchange(self, endpoint: EndpointState, body: Body, sent_at: float) -> Completion:
         try:
             request = endpoint.request(body, self._timeouts, self._limits)
             completion = _read(self._secrets.removed_from(await self._transport.send(request)))
@@ -248,7 +247,7 @@ class VLMClient:
         self._redact(error)
         if isinstance(error, RequestError):
             error.attempts = course.count
-            error.elapsed_s = course.elapsed_s()
+            error.elapsed_s = course.elapsed_s(self._pool.now())
         return _detached(error)
 
     def _redact(self, error: VQAError) -> None:

@@ -68,7 +68,7 @@ class EndpointState:
         return self.gate.admits(now) and self.breaker.admits(now)
 
     def waits_until(self) -> float:
-        """The loop time before which nothing starts here."""
+        """The time before which nothing starts here."""
         return max(self.gate.resume_at, self.breaker.open_until if self.breaker.is_open else 0.0)
 
     def statistics(self, now: float) -> EndpointStatistics:
@@ -85,7 +85,7 @@ class EndpointPool:
         urls: base URLs.
         headers: headers of every request, the key among them.
         limits: ``max_workers`` over all endpoints, ``max_outage``.
-        clock: seconds, monotonic; the event loop's own by default.
+        clock: seconds, monotonic; by default that of the running event loop, to which the pool belongs.
     """
 
     def __init__(
@@ -100,7 +100,8 @@ class EndpointPool:
             EndpointState(url, headers, Gate(limits.max_workers), Breaker()) for url in dict.fromkeys(urls)
         ]
         self._limits = limits
-        self._clock = clock
+        self.loop = asyncio.get_running_loop()  # asked for once: on Python 3.11 that costs a system call
+        self.now = clock or self.loop.time
         self._in_flight = 0
         self._waiters: deque[_Permit] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -189,18 +190,14 @@ class EndpointPool:
 
     # --- permits ----------------------------------------------------------------------------------------
 
-    async def _acquire(self, permit: _Permit) -> EndpointState:
+    def _take(self, permit: _Permit) -> EndpointState | None:
+        """An endpoint at once, if nobody is before us; else a place in the line, and None."""
         if not self._waiters and (endpoint := self._choose(permit.avoid)) is not None:
             return self._enter(permit, endpoint)
-        permit.turn = asyncio.get_running_loop().create_future()
+        permit.turn = self.loop.create_future()
         self._waiters.append(permit)
         self._wake()
-        try:
-            return await permit.turn
-        except asyncio.CancelledError:
-            if permit.endpoint is not None:  # it was handed over and cancelled in one go
-                self._release(permit)
-            raise
+        return None
 
     def _enter(self, permit: _Permit, endpoint: EndpointState) -> EndpointState:
         self._in_flight += 1
@@ -236,10 +233,10 @@ class EndpointPool:
         if self._in_flight >= self._limits.max_workers:
             return None
         now = self.now()
+        if len(self._endpoints) == 1:
+            return self._endpoints[0] if self._endpoints[0].admits(now) else None
         free = [endpoint for endpoint in self._endpoints if endpoint.admits(now)]
-        if len(free) <= 1:
-            return free[0] if free else None
-        return min(free, key=lambda e: (e is avoid, e.gate.in_flight / e.gate.width))
+        return min(free, key=lambda e: (e is avoid, e.gate.in_flight / e.gate.width), default=None)
 
     def _set_timer(self) -> None:
         """Wake up at the next moment that changes something by itself: the end of a pause."""
@@ -250,15 +247,11 @@ class EndpointPool:
         self.close()
         if next_end is not None:
             self._timer_at = next_end
-            self._timer = asyncio.get_running_loop().call_later(next_end - now, self._ring)
+            self._timer = self.loop.call_later(next_end - now, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
         self._wake()
-
-    def now(self) -> float:
-        """The time by which pauses are reckoned."""
-        return self._clock() if self._clock else asyncio.get_running_loop().time()
 
     def close(self) -> None:
         """Drop the timer, so that nothing of the pool outlives its owner."""
@@ -284,7 +277,16 @@ class _Permit:
         self.turn: asyncio.Future[EndpointState] | None = None
 
     async def __aenter__(self) -> EndpointState:
-        return await self._pool._acquire(self)
+        endpoint = self._pool._take(self)
+        if endpoint is not None:
+            return endpoint
+        assert self.turn is not None
+        try:
+            return await self.turn
+        except asyncio.CancelledError:
+            if self.endpoint is not None:  # it was handed over and cancelled in one go
+                self._pool._release(self)
+            raise
 
     async def __aexit__(self, *exc: object) -> None:
         self._pool._release(self)

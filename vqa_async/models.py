@@ -61,7 +61,7 @@ class Record:
     @property
     def images(self) -> tuple[ImageRef, ...]:
         """All images of the conversation, in order."""
-        return tuple(part for m in self.messages for part in m.parts if isinstance(part, ImageRef))
+        return tuple([part for m in self.messages for part in m.parts if isinstance(part, ImageRef)])
 
 
 @dataclass(frozen=True, slots=True)

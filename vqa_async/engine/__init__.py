@@ -2,7 +2,7 @@
 
     source --producer--> queue --workers--> client.complete --save--> journal (or the caller of `stream`)
 
-Inside: `run` (the tasks of one run), `engine` (what callers hold).
+Inside: `handover` (the queue), `run` (the tasks of one run), `engine` (what callers hold).
 """
 
 from vqa_async.engine.engine import Engine, RunSummary

@@ -16,14 +16,12 @@ from collections.abc import Awaitable, Callable
 
 from vqa_async.client import VLMClient
 from vqa_async.config import Config
+from vqa_async.engine.handover import Handover
 from vqa_async.errors import JournalError, VQAError
 from vqa_async.events import Event, RecordFinished, RunStopping, Tally
 from vqa_async.journal.replay import FAILED
 from vqa_async.models import AttemptFailed, Failure, Record, Result
 from vqa_async.sources import Source
-
-_END = None
-"""Put into the queue by the producer: there are no more records."""
 
 
 class Run:
@@ -59,13 +57,12 @@ class Run:
         self._read = 0
         self.input_read = False
         self.is_over = False
-        self._keeping: set[asyncio.Task[None] | None] = set()
         self._deliver = deliver
         self._save_on_wire = save_on_wire
         self._finished = finished
         self._notify = notify
-        self._queue: asyncio.Queue[Record | Failure | None] = asyncio.Queue(config.limits.max_workers)
-        self._workers: list[asyncio.Task[None]] = []
+        self._records = Handover[Record | Failure](config.limits.max_workers)
+        self._workers: list[_Worker] = []
         self._producer: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self.source = source
@@ -85,10 +82,7 @@ class Run:
         try:
             async with asyncio.TaskGroup() as group:
                 self._producer = group.create_task(self._produce(), name="vqa-producer")
-                self._workers = [
-                    group.create_task(self._work(), name=f"vqa-worker-{n}")
-                    for n in range(self._worker_count())
-                ]
+                self._workers = [_Worker(self, group, number) for number in range(self._worker_count())]
         except* JournalError as errors:
             first = errors.exceptions[0]
             while isinstance(first, BaseExceptionGroup):
@@ -125,10 +119,10 @@ class Run:
         self.stopping = reason
         if self._producer is not None:
             self._producer.cancel()
-        on_wire = [task for task in self._workers if self._client.is_on_wire(task)]
-        for task in self._workers:
-            if task not in on_wire and task not in self._keeping:
-                task.cancel()
+        on_wire = [worker for worker in self._workers if self._client.is_on_wire(worker.task)]
+        for worker in self._workers:
+            if worker not in on_wire and not worker.is_keeping:
+                worker.task.cancel()
         self._notify(RunStopping(str(reason), len(on_wire)))
         self._deadline = asyncio.get_running_loop().call_later(
             self._config.timeouts.drain_timeout, self._cut_off
@@ -136,15 +130,17 @@ class Run:
 
     def _cut_off(self) -> None:
         """End what is still on the wire, but not the keeping of answers that are there."""
-        for task in self._workers:
-            if task not in self._keeping:
-                task.cancel()
+        for worker in self._workers:
+            if not worker.is_keeping:
+                worker.task.cancel()
 
     def abort(self) -> None:
         """End all of it now, but for answers that are on their way into the journal: they are counted too."""
-        for task in (self._producer, *self._workers):
-            if task is not None and not (self._save_on_wire and task in self._keeping):
-                task.cancel()
+        if self._producer is not None:
+            self._producer.cancel()
+        for worker in self._workers:
+            if not (self._save_on_wire and worker.is_keeping):
+                worker.task.cancel()
 
     async def _produce(self) -> None:
         try:
@@ -155,7 +151,7 @@ class Run:
                     self.tally.skipped += 1
                     self.tally.skipped_failed += state == FAILED
                 else:
-                    await self._queue.put(item)
+                    await self._records.put(item)
                 self._read += 1
                 if self._read == self._limit:
                     break
@@ -164,42 +160,52 @@ class Run:
             # The caller's iterable may raise anything: what came before it is still answered and kept,
             # then the error goes to the caller.
             self.input_error = error
-        if self.stopping is None:
-            await self._queue.put(_END)
+        self._records.end()
 
-    async def _work(self) -> None:
-        while self.stopping is None:
-            item = await self._queue.get()
-            if item is _END:
-                self._queue.put_nowait(_END)  # for the next worker; there is room: nobody else puts now
-                return
-            await self._settle(item)
-
-    async def _settle(self, item: Record | Failure) -> None:
-        if isinstance(item, Failure):
-            await self._keep(item)
-            return
-        result = await self._client.complete(
-            item,
-            save=self._keep if self._save_on_wire else None,
-            may_retry=lambda: self.stopping is None,
-            notify=self._on_attempt,
-        )
-        if isinstance(result, Failure) and result.error.stops_run:
-            self.stop(result.error)
-        elif not self._save_on_wire:
-            await self._keep(result)
-
-    async def _keep(self, result: Result) -> None:
-        task = asyncio.current_task()
-        self._keeping.add(task)
-        try:
-            await self._deliver(result)
-        finally:
-            self._keeping.discard(task)
-        self.tally.count(result)
-        self._notify(RecordFinished(result))
+    def _may_retry(self) -> bool:
+        return self.stopping is None
 
     def _on_attempt(self, event: AttemptFailed) -> None:
         self.tally.retries += 1
         self._notify(event)
+
+
+class _Worker:
+    """One of the tasks of a run: takes a record, has it answered, keeps the result, takes the next.
+
+    Attributes:
+        task: the task.
+        is_keeping: whether a result is on its way to where it is kept.
+    """
+
+    __slots__ = ("_run", "is_keeping", "task")
+
+    def __init__(self, run: Run, group: asyncio.TaskGroup, number: int) -> None:
+        self._run = run
+        self.is_keeping = False
+        self.task = group.create_task(self._work(), name=f"vqa-worker-{number}")
+
+    async def _work(self) -> None:
+        run = self._run
+        save = self._keep if run._save_on_wire else None
+        while run.stopping is None and (item := await run._records.get()) is not None:
+            if isinstance(item, Failure):
+                await self._keep(item)
+                continue
+            result = await run._client.complete(
+                item, save=save, may_retry=run._may_retry, notify=run._on_attempt
+            )
+            if isinstance(result, Failure) and result.error.stops_run:
+                run.stop(result.error)
+            elif save is None:
+                await self._keep(result)
+
+    async def _keep(self, result: Result) -> None:
+        run = self._run
+        self.is_keeping = True
+        try:
+            await run._deliver(result)
+        finally:
+            self.is_keeping = False
+        run.tally.count(result)
+        run._notify(RecordFinished(result))

@@ -11,8 +11,8 @@ import os
 import re
 import stat
 from collections.abc import Hashable
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pybase64
@@ -33,8 +33,7 @@ _SHOWN = 200
 """Characters of a path or address that a message shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """An image that was found and not yet read.
 
     Attributes:
@@ -157,12 +156,12 @@ def _is_web_address(url: str) -> bool:
 
 def _located_file(path: str, folder: str, options: ImageOptions) -> Source:
     name = _shown(path)
-    if scheme := _SCHEME.match(path):
+    if ":" in path and (scheme := _SCHEME.match(path)):
         raise ImageError(
             f"Image {name} is an address of a kind that is not opened ({scheme[0]}): give a path instead.",
             code="url_not_allowed",
         )
-    for candidate in dict.fromkeys((os.path.join(folder, path), path)):
+    for candidate in (os.path.join(folder, path), path):
         try:
             status = os.stat(candidate)
         except (FileNotFoundError, NotADirectoryError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vqa_async.errors import ImageError
 
@@ -54,8 +54,7 @@ _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])[\"'<]")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What the start and the structure of an image file say.
 
     Attributes:
@@ -195,16 +194,17 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """
     at = 2
     while True:
-        at = data.find(b"\xff", at)  # stray bytes between segments are skipped, as decoders do
-        if at < 0:
-            raise cut_off(data)
+        if data[at] != 0xFF:  # stray bytes between segments are skipped, as decoders do
+            at = data.find(b"\xff", at)
+            if at < 0:
+                raise cut_off(data)
         marker = data[at + 1]
         if marker == 0xFF:
             at += 1
         elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD9:
             at += 2
         else:
-            (length,) = struct.unpack_from(">H", data, at + 2)
+            length = data[at + 2] << 8 | data[at + 3]
             yield marker, at, at + 2 + length
             if marker == _SOS:
                 return

@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vqa_async.config import Config
@@ -139,8 +139,8 @@ class Journal:
             return None
         return state if state in (SUCCEEDED, FAILED) else None
 
-    async def append(self, result: Result) -> None:
-        """Keep ``result``; returns when it is in the file.
+    def append(self, result: Result) -> Awaitable[None]:
+        """Keep ``result``; awaited, returns when it is in the file.
 
         Raises:
             DiskError: the disk is full or failing.
@@ -153,9 +153,8 @@ class Journal:
             if succeeded:
                 self._replayed.state.set(result.id, SUCCEEDED)
         if isinstance(result, Success):
-            await self._writer.append(_SUCCESSES, encode_success(result, self._output_key))
-        else:
-            await self._writer.append(_FAILURES, encode_failure(result))
+            return self._writer.append(_SUCCESSES, encode_success(result, self._output_key))
+        return self._writer.append(_FAILURES, encode_failure(result))
 
     async def close(self, state: str, reason: str, counts: dict[str, Any]) -> None:
         """Finish writing, drop failure lines that later ones made void, note how the run ended.

@@ -88,14 +88,28 @@ class AppendFile:
 
 
 class _Block:
-    """Lines that go out together, and the event that says they have."""
+    """Lines that go out together, and who waits for them."""
 
-    __slots__ = ("done", "error", "lines")
+    __slots__ = ("_waiting", "error", "is_over", "lines")
 
     def __init__(self, files: int) -> None:
         self.lines: list[list[bytes]] = [[] for _ in range(files)]
-        self.done = asyncio.Event()
         self.error: DiskError | None = None
+        self.is_over = False
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def over(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Done when it is written, or will not be."""
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        return turn
+
+    def end(self) -> None:
+        """Let those who wait go on."""
+        self.is_over = True
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_result(None)
 
 
 class Writer:
@@ -126,6 +140,7 @@ class Writer:
         self._closing = False
         self._error: DiskError | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="vqa-journal")
+        self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Writer:
@@ -155,9 +170,11 @@ class Writer:
         if self._error is not None:
             raise self._error
         block = self._block
+        if block.is_over:
+            raise _gave_up(self._files)
         block.lines[file].append(line)
         self._wake.set()
-        await block.done.wait()
+        await block.over(self._loop)
         if block.error is not None:
             raise block.error
 
@@ -167,29 +184,29 @@ class Writer:
         finally:
             # Ended by what nobody foresaw, or by the end of the loop: whoever waits must hear of it.
             for block in (self._writing, self._block):
-                if not block.done.is_set():
+                if not block.is_over:
                     block.error = self._error = self._error or _gave_up(self._files)
-                    block.done.set()
+                    block.end()
 
     async def _commit(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         while not self._closing or any(self._block.lines):
             await self._next_wake()
             self._writing = block = self._block
             self._block = _Block(len(self._files))
             block.error = self._error or await loop.run_in_executor(self._thread, self._write, block)
             self._error = block.error
-            block.done.set()
+            block.end()
         if self._error is None:
             self._error = await loop.run_in_executor(self._thread, self._sync)
-        self._block.done.set()
+        self._block.end()
 
     async def _next_wake(self) -> None:
         """Until there are lines, or it is time for a sync that is due."""
         timer = None
         if any(file.is_dirty for file in self._files):
             left = self._interval_s - (self._clock() - self._synced_at)
-            timer = asyncio.get_running_loop().call_later(max(0.0, left), self._wake.set)
+            timer = self._loop.call_later(max(0.0, left), self._wake.set)
         try:
             await self._wake.wait()
         finally:
