@@ -50,11 +50,15 @@ class EndpointState:
     breaker: Breaker
     proven: bool = False
     """Whether it ever gave a completion."""
+    completions_url: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.completions_url = f"{self.url}/chat/completions"
 
     def request(self, body: Body, timeouts: Timeouts, limits: Limits) -> Request:
         """The HTTP request that carries ``body`` to this endpoint."""
         return Request(
-            url=f"{self.url}/chat/completions",
+            url=self.completions_url,
             headers=self.headers,
             body=body.pieces,
             size=body.size,

@@ -12,7 +12,9 @@ run; or the files cannot be written, and then it ends at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import gc
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from vqa_async.client import VLMClient
 from vqa_async.config import Config
@@ -22,6 +24,28 @@ from vqa_async.events import Event, RecordFinished, RunStopping, Tally
 from vqa_async.journal.replay import FAILED
 from vqa_async.models import AttemptFailed, Failure, Record, Result
 from vqa_async.sources import Source
+
+
+_YOUNG_OBJECTS = 10_000
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Let the garbage collector look at young objects less often, and put it back afterwards.
+
+    Hundreds of records in flight are tens of thousands of objects that come and go together, so that by
+    default it looks after every dozen of them, and never finds anything: records are no cycles.
+    """
+    young, *older = gc.get_threshold()
+    if not 0 < young < _YOUNG_OBJECTS:  # another run has done it, or our host has its own mind
+        yield
+        return
+    gc.set_threshold(_YOUNG_OBJECTS, *older)
+    try:
+        yield
+    finally:
+        if gc.get_threshold() == (_YOUNG_OBJECTS, *older):
+            gc.set_threshold(young, *older)
 
 
 class Run:
@@ -80,9 +104,10 @@ class Run:
         if self.stopping is not None:
             return
         try:
-            async with asyncio.TaskGroup() as group:
-                self._producer = group.create_task(self._produce(), name="vqa-producer")
-                self._workers = [_Worker(self, group, number) for number in range(self._worker_count())]
+            with _rare_collections():
+                async with asyncio.TaskGroup() as group:
+                    self._producer = group.create_task(self._produce(), name="vqa-producer")
+                    self._workers = [_Worker(self, group, number) for number in range(self._worker_count())]
         except* JournalError as errors:
             first = errors.exceptions[0]
             while isinstance(first, BaseExceptionGroup):

@@ -73,6 +73,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_FILTER = Image.Resampling.BICUBIC
+"""What ``thumbnail`` takes too. Lanczos costs 1.7 times as much, and more than the decoding of a draft."""
+
 _FAITHFUL_QUALITY = 95
 """JPEG quality where an image is only turned or converted: beyond it files grow and nothing is gained."""
 
@@ -191,7 +194,7 @@ def _load(data: bytes, header: Header, target: tuple[int, int] | None = None) ->
         if target is None:
             return image
         image = _presentable(image, header.format)
-        return image.resize(target, Image.Resampling.LANCZOS, box=box, reducing_gap=2.0)
+        return image.resize(target, _FILTER, box=box, reducing_gap=2.0)
 
 
 def _presentable(image: Image.Image, format: str) -> Image.Image:
@@ -279,7 +282,7 @@ def _squeeze(image: Image.Image, options: ImageOptions) -> tuple[Image.Image, by
 
 def _smaller(image: Image.Image, scale: float) -> Image.Image:
     size = max(int(image.width * scale), 1), max(int(image.height * scale), 1)
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return image.resize(size, _FILTER, reducing_gap=2.0)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

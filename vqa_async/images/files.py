@@ -161,7 +161,7 @@ def _located_file(path: str, folder: str, options: ImageOptions) -> Source:
             f"Image {name} is an address of a kind that is not opened ({scheme[0]}): give a path instead.",
             code="url_not_allowed",
         )
-    for candidate in (os.path.join(folder, path), path):
+    for candidate in (os.path.join(folder, path), path) if folder else (path,):
         try:
             status = os.stat(candidate)
         except (FileNotFoundError, NotADirectoryError):

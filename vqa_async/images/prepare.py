@@ -65,11 +65,13 @@ def pass_through(data: bytes, name: str, options: ImageOptions) -> PreparedImage
     """
     if options.validate == "full":
         return None
-    with _named(name):
+    try:
         format = sniff(data)
         if format not in NATIVE:
             return None
-        header = inspect(data, options)
+        header = inspect(data, options, format)
+    except ImageError as error:
+        raise _about(name, error) from None
     return _encoded(data, header) if _passes(data, header, options) else None
 
 
@@ -86,17 +88,18 @@ def prepare_url(url: str) -> PreparedImage:
     return PreparedImage((piece,), len(piece), xxh3_128_hexdigest(url.encode()), 0, 0)
 
 
-def inspect(data: bytes, options: ImageOptions) -> Header:
+def inspect(data: bytes, options: ImageOptions, format: str | None = None) -> Header:
     """Read the header and check the structure, without decoding.
 
     Args:
         data: the whole file.
         options: ``max_decode_pixels`` is applied.
+        format: what ``sniff`` found, where it was asked already.
 
     Raises:
         ImageError: it is not an image, cut off, of a kind that is not taken, or has too many pixels.
     """
-    format = sniff(data)
+    format = format or sniff(data)
     header = read_header(data, format) if format in NATIVE else read_foreign_header(data, format)
     if header.width * header.height > options.max_decode_pixels:
         raise ImageError(
@@ -145,4 +148,8 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except ImageError as error:
-        raise ImageError(f"Image {name} {error.message}", code=error.code) from None
+        raise _about(name, error) from None
+
+
+def _about(name: str, error: ImageError) -> ImageError:
+    return ImageError(f"Image {name} {error.message}", code=error.code)
