@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vqa_async import keytable
 from vqa_async.keytable import KeyTable
 
 IDS = st.text(st.characters(codec=None, exclude_categories=()), max_size=3) | st.sampled_from(
@@ -51,14 +52,26 @@ def test_many_ids_are_kept_apart(key_bytes: int, value_bytes: int) -> None:
     assert all(table.get(f"other-{n}") is None for n in range(1_000))
 
 
+def test_ids_are_found_after_their_bucket_was_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several times over, with values replaced in between."""
+    monkeypatch.setattr(keytable, "_SPLIT_AT", 3)
+    table = KeyTable(key_bytes=8, value_bytes=1)
+    for n in range(100_000):
+        table.set(str(n // 2), bytes([n % 251]))
+    assert len(table) == 50_000
+    assert all(table.get(str(n)) == bytes([(2 * n + 1) % 251]) for n in range(50_000))
+    assert table.setdefault("7", b"x") == bytes([15])
+    assert table.get("-1") is None
+
+
 def test_a_key_that_also_stands_elsewhere_in_its_bucket_is_found_at_its_place() -> None:
     """With keys of one byte, values and neighbours hold the same bytes all the time."""
     table = KeyTable(key_bytes=1, value_bytes=3)
     model = {}
     for n in range(150_000):
-        digest = blake2b(str(n).encode(), digest_size=3).digest()
-        place = (digest[0] & 127, digest[1] & 127, digest[2])
-        value = bytes([digest[2] ^ 1]) * 3  # the key of another entry of many buckets
+        digest = blake2b(str(n).encode(), digest_size=2).digest()
+        place = digest[0] % 64, digest[1]
+        value = bytes([place[1] ^ 1]) * 3  # the key of another entry of many buckets
         assert table.setdefault(str(n), value) == model.get(place)
         model.setdefault(place, value)
     assert len(table) == len(model)

@@ -1,40 +1,47 @@
 """A map from text ids to a few bytes, at some 20 bytes an entry: which records are done, which ids were seen.
 
 A Python set of ids costs over 100 bytes an entry; a run over ten million records has two such tables in
-memory. Here an id is hashed (blake2b), part of the hash chooses one of 16,384 buckets, and the bucket is a
-bytearray of fixed-size entries that is searched with ``bytearray.find``, at C speed.
+memory. Here an id is hashed (blake2b), the hash leads to a bucket, and the bucket is a bytearray of
+fixed-size entries that is searched with ``bytearray.find``, at C speed. A bucket that gets long is split
+into four by two more bits of the hash: from about a million entries on, so that until then there is no
+tree to go through.
 
-Two ids are confused only if their hashes agree in 14 + 8 x ``key_bytes`` bits: at ten million ids and 8
-bytes the chance that any two do is about 1e-8, at 12 bytes below 1e-17.
+Two ids are confused only if their hashes agree in 6 + 8 x ``key_bytes`` bits: at ten million ids and 8
+bytes the chance that any two do is about 4e-8, at 12 bytes below 1e-16.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TypeAlias
+from typing import TypeAlias, Union
 
-_SEVEN_BITS = (1 << 7) - 1
+_WIDTH = 64
+"""Shelves, and buckets on a shelf; a shelf is made when it is first needed."""
+_SPLIT_AT = 256
+"""Entries beyond which a bucket is split."""
+_MOST_SPLITS = 16
+"""As deep as 32 bits lead."""
 
-_Shelf: TypeAlias = list[bytearray | None]
-"""128 buckets. Shelves and buckets are made when they are first needed, so a small table is small."""
+_Node: TypeAlias = Union[bytearray, "list[_Node]", None]
+"""A bucket, or four nodes told apart by two bits; None until there is an entry."""
 
 
 class KeyTable:
     """Maps ids to values of a fixed number of bytes.
 
     Args:
-        key_bytes: bytes of the hash kept per entry, besides the 14 bits that choose the bucket.
+        key_bytes: bytes of the hash kept per entry, besides the 6 bits that choose the shelf.
         value_bytes: length of every value.
     """
 
     __slots__ = ("_count", "_digest_bytes", "_key_bytes", "_shelves", "_stride", "_value_bytes")
 
     def __init__(self, *, key_bytes: int, value_bytes: int) -> None:
-        self._digest_bytes = 2 + key_bytes
+        self._digest_bytes = 1 + key_bytes
         self._key_bytes = key_bytes
         self._value_bytes = value_bytes
         self._stride = key_bytes + value_bytes
-        self._shelves: list[_Shelf | None] = [None] * (_SEVEN_BITS + 1)
+        self._shelves: list[list[_Node] | None] = [None] * _WIDTH
         self._count = 0
 
     def __len__(self) -> int:
@@ -42,59 +49,73 @@ class KeyTable:
 
     def get(self, id: str) -> bytes | None:
         """The value stored for ``id``, or None."""
-        shelf, number, key = self._place(id)
-        bucket = shelf[number]
-        at = self._find(bucket, key)
+        _, _, _, bucket, at = self._find(self._key(id))
         return self._value(bucket, at) if bucket is not None and at >= 0 else None
 
     def set(self, id: str, value: bytes) -> None:
         """Store ``value`` for ``id``, replacing what was there."""
         assert len(value) == self._value_bytes
-        shelf, number, key = self._place(id)
-        bucket = shelf[number]
-        at = self._find(bucket, key)
+        key = self._key(id)
+        nodes, number, depth, bucket, at = self._find(key)
         if bucket is None or at < 0:
-            self._add(shelf, number, key + value)
+            self._add(nodes, number, depth, key[1:] + value)
         else:
             bucket[at + self._key_bytes : at + self._stride] = value
 
     def setdefault(self, id: str, value: bytes) -> bytes | None:
         """The value that is there already; None where there was none, and then ``value`` is stored."""
         assert len(value) == self._value_bytes
-        shelf, number, key = self._place(id)
-        bucket = shelf[number]
-        at = self._find(bucket, key)
+        key = self._key(id)
+        nodes, number, depth, bucket, at = self._find(key)
         if bucket is None or at < 0:
-            self._add(shelf, number, key + value)
+            self._add(nodes, number, depth, key[1:] + value)
             return None
         return self._value(bucket, at)
 
-    def _place(self, id: str) -> tuple[_Shelf, int, bytes]:
-        """Where ``id`` belongs: the shelf, the number of the bucket on it, the key in the bucket."""
+    def _key(self, id: str) -> bytes:
         # surrogatepass: an id read from a file name may hold lone surrogates.
-        digest = blake2b(id.encode("utf-8", "surrogatepass"), digest_size=self._digest_bytes).digest()
-        number = digest[0] & _SEVEN_BITS
-        shelf = self._shelves[number]
-        if shelf is None:
-            shelf = self._shelves[number] = [None] * (_SEVEN_BITS + 1)
-        return shelf, digest[1] & _SEVEN_BITS, digest[2:]
+        return blake2b(id.encode("utf-8", "surrogatepass"), digest_size=self._digest_bytes).digest()
 
-    def _find(self, bucket: bytearray | None, key: bytes) -> int:
-        """Where the entry with ``key`` begins in ``bucket``, -1 where there is none."""
-        if bucket is None:
-            return -1
-        at = bucket.find(key)
+    def _find(self, key: bytes) -> tuple[list[_Node], int, int, bytearray | None, int]:
+        """Where ``key`` belongs: the list and place of its bucket, how many splits deep, the bucket if
+        there is one, and where in it the entry begins, -1 where there is none."""
+        number, depth = key[0] % _WIDTH, 0
+        nodes = self._shelves[number]
+        if nodes is None:
+            nodes = self._shelves[number] = [None] * _WIDTH
+        number = key[1] % _WIDTH
+        node = nodes[number]
+        if type(node) is list:
+            bits = int.from_bytes(key[2:6], "little")
+            while type(node) is list:
+                nodes, number, depth = node, bits & 3, depth + 1
+                bits >>= 2
+                node = nodes[number]
+        if node is None:
+            return nodes, number, depth, None, -1
+        assert isinstance(node, bytearray)
+        wanted = key[1:]
+        at = node.find(wanted)
         while at >= 0 and at % self._stride:  # a match across two entries, or inside a value
-            at = bucket.find(key, at + 1)
-        return at
+            at = node.find(wanted, at + 1)
+        return nodes, number, depth, node, at
 
     def _value(self, bucket: bytearray, at: int) -> bytes:
         return bytes(bucket[at + self._key_bytes : at + self._stride])
 
-    def _add(self, shelf: _Shelf, number: int, entry: bytes) -> None:
-        bucket = shelf[number]
-        if bucket is None:
-            shelf[number] = bytearray(entry)
+    def _add(self, nodes: list[_Node], number: int, depth: int, entry: bytes) -> None:
+        bucket = nodes[number]
+        if not isinstance(bucket, bytearray):
+            nodes[number] = bytearray(entry)
         else:
             bucket += entry
+            if len(bucket) > _SPLIT_AT * self._stride and depth < _MOST_SPLITS:
+                nodes[number] = self._split(bucket, depth)
         self._count += 1
+
+    def _split(self, bucket: bytearray, depth: int) -> list[_Node]:
+        parts = [bytearray() for _ in range(4)]
+        for at in range(0, len(bucket), self._stride):
+            bits = int.from_bytes(bucket[at + 1 : at + 5], "little") >> 2 * depth
+            parts[bits & 3] += bucket[at : at + self._stride]
+        return [bytearray(part) or None for part in parts]

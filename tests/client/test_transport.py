@@ -63,7 +63,7 @@ async def test_large_body_in_pieces_arrives_whole(transport: AiohttpTransport) -
 
 
 async def test_only_the_given_headers_are_sent(transport: AiohttpTransport) -> None:
-    """Besides what HTTP needs: who asks and that no compression is wanted; no cookie, nothing of the machine."""
+    """Besides what HTTP needs: who asks, and that no compression is wanted; no cookie."""
     cookie = http(GOOD, "Set-Cookie: id=1; Path=/")
     async with serving(in_turn(cookie, keep=True)) as server:
         for _ in range(2):  # by name: for bare addresses, cookies are not kept by anyone

@@ -25,7 +25,6 @@ from vqa_async.journal.replay import FAILED
 from vqa_async.models import AttemptFailed, Failure, Record, Result
 from vqa_async.sources import Source
 
-
 _YOUNG_OBJECTS = 10_000
 
 
