@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqa_async import keytable
-from vqa_async.keytable import KeyTable
+from vqa_async.keytable import KeyTable, RecordTable, mark
 
 IDS = st.text(st.characters(codec=None, exclude_categories=()), max_size=3) | st.sampled_from(
     ["a", "b", "\ud800"]
@@ -115,3 +115,22 @@ def test_an_empty_table_weighs_little() -> None:
     finally:
         tracemalloc.stop()
     assert held < 5_000
+
+
+def test_states_and_what_the_input_holds_do_not_disturb_each_other() -> None:
+    """In whatever order they come; a content whose mark would be zero counts too."""
+    table = RecordTable()
+    assert table.setdefault("done", b"s") is None
+    assert table.meet("done", b"content of done") == (None, b"s")
+    assert table.meet("done", b"other content") == (mark(b"content of done"), b"s")
+    assert table.meet("new", bytes(16)) == (None, None)
+    assert table.meet("new", bytes(16)) == (mark(bytes(16)), None)
+    assert (table.get("new"), len(table)) == (None, 1)
+    assert table.setdefault("new", b"f") is None
+    table.set("done", b"r")
+    table.set("third", b"s")
+    assert [table.get(id) for id in ("new", "done", "third", "never")] == [b"f", b"r", b"s", None]
+    assert table.meet("new", b"others") == (mark(bytes(16)), b"f")
+    assert table.meet("done", b"others")[0] == mark(b"content of done")
+    assert table.setdefault("done", b"s") == b"r"
+    assert len(table) == 3

@@ -55,6 +55,12 @@ def journal(output: str | os.PathLike[str], **options: Any) -> Journal:
     return Journal(output, config(**options), source="in.jsonl")
 
 
+def finished(opened: Journal, id: str) -> bytes | None:
+    """The state of a record that needs no request, None for one that does."""
+    state = opened.known.get(id)
+    return state if state is not None and opened.is_finished(state) else None
+
+
 async def keep(output: Path, *results: Success | Failure, **options: Any) -> JournalPaths:
     """One whole run that ends with these results."""
     async with journal(output, **options) as opened:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from journal_results import PERMANENT, RETRYABLE, failure, ids, journal, objects, success
+from journal_results import PERMANENT, RETRYABLE, failure, finished, ids, journal, objects, success
 
 from vqa_async.journal import Journal
 from vqa_async.journal.replay import FAILED, SUCCEEDED
@@ -46,7 +46,7 @@ class Runs(RuleBasedStateMachine):
         self.done = set()
         assert self.opened.finished_before == Counter(self.newest.values())["success"]
         for n in range(8):
-            assert self.opened.state(f"r{n}") == self.expected(n)
+            assert finished(self.opened, f"r{n}") == self.expected(n)
 
     def expected(self, n: int) -> bytes | None:
         """Whether, and why, a run leaves a record alone."""

@@ -15,6 +15,7 @@ from journal_results import (
     RETRYABLE,
     contents,
     failure,
+    finished,
     ids,
     journal,
     keep,
@@ -387,7 +388,7 @@ async def test_a_run_resumes_from_every_kind_of_end(tmp_path: Path) -> None:
         out.write_bytes(whole[:cut])
         async with journal(out) as opened:
             for result in results:
-                if opened.state(result.id) is None:
+                if finished(opened, result.id) is None:
                     await opened.append(result)
         assert out.read_bytes() == whole
 
@@ -410,7 +411,7 @@ async def test_repair_runs_the_damaged_record_again(tmp_path: Path) -> None:
     await keep(out, *(success(n) for n in range(3)))
     out.write_bytes(out.read_bytes().replace(b'"1.png"', b'"2.png"'))
     async with journal(out, repair=True) as opened:
-        assert [opened.state(f"r{n}") for n in range(3)] == [SUCCEEDED, None, SUCCEEDED]
+        assert [finished(opened, f"r{n}") for n in range(3)] == [SUCCEEDED, None, SUCCEEDED]
         assert "moved 1 damaged line(s)" in opened.notices[0]
         await opened.append(success(1))
     assert ids(out) == ["r0", "r2", "r1"]
@@ -447,5 +448,5 @@ async def test_permanent_failures_run_again_only_when_asked(tmp_path: Path) -> N
     for retry_failed in (False, True):
         async with journal(out, retry_failed=retry_failed) as opened:
             assert opened.finished_before == 1
-            states = [opened.state(f"r{n}") for n in range(4)]
+            states = [finished(opened, f"r{n}") for n in range(4)]
             assert states == [None, None if retry_failed else FAILED, SUCCEEDED, None]

@@ -152,7 +152,7 @@ class Engine:
     ) -> AsyncIterator[tuple[Run, asyncio.Task[None]]]:
         """A task that runs ``records`` into ``results``; ended with the block, however that is left."""
         source = self._rows(records)
-        with self._run(source, deliver=results.put, save_on_wire=False, finished=_never) as run:
+        with self._run(source, deliver=results.put, save_on_wire=False) as run:
             task = asyncio.create_task(run.execute(), name="vqa-stream")
             task.add_done_callback(lambda _: None if results.full() else results.put_nowait(_END))
             self._streams.add(task)
@@ -199,12 +199,17 @@ class Engine:
         _require_distinct(input, journal.paths)
         if limit is not None and limit < 1:
             raise ConfigError("limit must be at least 1.")
-        source = open_source(input, self.config.columns, prompt=self.config.sampling.prompt, format=format)
+        source = open_source(
+            input,
+            self.config.columns,
+            prompt=self.config.sampling.prompt,
+            format=format,
+            known=journal.known,
+            is_finished=journal.is_finished,
+        )
         with (
             self._being_closed(),
-            self._run(
-                source, deliver=journal.append, save_on_wire=True, finished=journal.state, limit=limit
-            ) as run,
+            self._run(source, deliver=journal.append, save_on_wire=True, limit=limit) as run,
         ):
             async with source, journal:
                 return await self._journalled(run, journal)
@@ -308,10 +313,6 @@ class Engine:
         except Exception:
             # Whatever a watcher does wrong, the run it watches is worth more.
             log.exception("an observer failed on %s", type(event).__name__)
-
-
-def _never(_: str) -> None:
-    """No record is finished before a stream begins."""
 
 
 def _require_distinct(input: str, paths: JournalPaths) -> None:

@@ -23,7 +23,7 @@ from vqa_async.errors import JournalError, VQAError
 from vqa_async.events import Event, RecordFinished, RunStopping, Tally
 from vqa_async.journal.replay import FAILED
 from vqa_async.models import AttemptFailed, Failure, Record, Result
-from vqa_async.sources import Source
+from vqa_async.sources import Finished, Source
 
 _YOUNG_OBJECTS = 10_000
 
@@ -57,7 +57,6 @@ class Run:
         deliver: keeps a result; when it returns, the result is safe.
         save_on_wire: whether ``deliver`` belongs to the request, so that what is paid for and not yet saved
             never exceeds the permits (a journal); or comes after it, so that a slow reader holds no permit.
-        finished: the state of a record that needs no request, None for one that does.
         notify: told what happens.
         limit: only the first so many records.
     """
@@ -70,7 +69,6 @@ class Run:
         *,
         deliver: Callable[[Result], Awaitable[None]],
         save_on_wire: bool,
-        finished: Callable[[str], bytes | None],
         notify: Callable[[Event], None],
         limit: int | None = None,
     ) -> None:
@@ -82,7 +80,6 @@ class Run:
         self.is_over = False
         self._deliver = deliver
         self._save_on_wire = save_on_wire
-        self._finished = finished
         self._notify = notify
         self._records = Handover[Record | Failure](config.limits.max_workers)
         self._workers: list[_Worker] = []
@@ -171,9 +168,9 @@ class Run:
             async for item in self.source:
                 if self.stopping is not None:
                     return  # a source of the caller's may have made nothing of being cancelled
-                if state := self._finished(item.id):
+                if isinstance(item, Finished):
                     self.tally.skipped += 1
-                    self.tally.skipped_failed += state == FAILED
+                    self.tally.skipped_failed += item.state == FAILED
                 else:
                     await self._records.put(item)
                 self._read += 1

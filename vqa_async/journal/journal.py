@@ -20,6 +20,7 @@ from vqa_async.journal.paths import JournalPaths
 from vqa_async.journal.replacing import sync_folder
 from vqa_async.journal.replay import FAILED, SUCCEEDED, Replayed, replay
 from vqa_async.journal.writer import AppendFile, Writer, disk_error, see_through
+from vqa_async.keytable import RecordTable
 from vqa_async.models import Result, Success
 
 _SUCCESSES, _FAILURES = 0, 1
@@ -56,7 +57,8 @@ class Journal:
         self._output_key = config.columns.output_key
         where = source if source == "-" else os.path.abspath(source)
         self._source = {"input": where, "limit": limit, "format": format}
-        self._replayed = Replayed()
+        self.known = RecordTable()
+        self._replayed = Replayed(self.known)
         self._run: dict[str, Any] = {}
         self._writer: Writer | None = None
         self._abandoned = threading.Event()
@@ -105,6 +107,7 @@ class Journal:
             repair=self._options.repair,
             known=is_known,
             abandoned=self._abandoned.is_set,
+            into=self.known,
         )
 
     def _open_files(self, stack: contextlib.AsyncExitStack) -> tuple[AppendFile, ...]:
@@ -132,12 +135,9 @@ class Journal:
         """What was mended on opening, in sentences."""
         return self._replayed.notices
 
-    def state(self, id: str) -> bytes | None:
-        """SUCCEEDED or FAILED where the record needs no request, None where it does."""
-        state = self._replayed.state.get(id)
-        if state == FAILED and self._options.retry_failed:
-            return None
-        return state if state in (SUCCEEDED, FAILED) else None
+    def is_finished(self, state: bytes) -> bool:
+        """Whether a record that was left in ``state`` needs no request."""
+        return state == SUCCEEDED or (state == FAILED and not self._options.retry_failed)
 
     def append(self, result: Result) -> Awaitable[None]:
         """Keep ``result``; awaited, returns when it is in the file.
@@ -148,10 +148,10 @@ class Journal:
         assert self._writer is not None
         succeeded = isinstance(result, Success)
         # Noted before it is written: who is cancelled while waiting will not come back to do it.
-        if len(self._replayed.state) and self._replayed.state.get(result.id) is not None:
+        if len(self.known) and self.known.get(result.id) is not None:
             self._replayed.superseded += 1
             if succeeded:
-                self._replayed.state.set(result.id, SUCCEEDED)
+                self.known.set(result.id, SUCCEEDED)
         if isinstance(result, Success):
             return self._writer.append(_SUCCESSES, encode_success(result, self._output_key))
         return self._writer.append(_FAILURES, encode_failure(result))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from numbers import Integral, Number
 from pathlib import PurePath
@@ -21,7 +20,8 @@ _MAX_LEVELS = 254  # what orjson itself writes at most
 _MAX_INTEGER_BITS = 14_000  # 4,214 digits: Python reads no more than 4,300 back
 
 # From 19 digits on an integer may not fit into 64 bits, and orjson would make a float of it.
-_LONG_NUMBER = re.compile(rb"\d{19}")
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_NINETEEN_DIGITS = b"0" * 19
 
 
 def to_json(value: Any, *, indent: bool = False) -> bytes:
@@ -41,7 +41,7 @@ def from_json(text: bytes) -> Any:
     Raises:
         ValueError: it is not JSON, or nested too deep to be read.
     """
-    if not _LONG_NUMBER.search(text):
+    if _NINETEEN_DIGITS not in text.translate(_DIGITS):
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:

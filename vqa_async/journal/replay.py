@@ -18,7 +18,7 @@ from vqa_async.errors import JournalDamaged
 from vqa_async.journal.codec import LineMeta
 from vqa_async.journal.mending import mend
 from vqa_async.journal.scanning import Findings, Line, nobody_left, scan
-from vqa_async.keytable import KeyTable
+from vqa_async.keytable import RecordTable
 
 SUCCEEDED = b"s"
 FAILED = b"f"
@@ -36,7 +36,7 @@ class Replayed:
         notices: what was mended, in sentences.
     """
 
-    state: KeyTable = field(default_factory=lambda: KeyTable(key_bytes=12, value_bytes=1))
+    state: RecordTable = field(default_factory=RecordTable)
     succeeded: int = 0
     superseded: int = 0
     notices: list[str] = field(default_factory=list)
@@ -73,6 +73,7 @@ def replay(
     repair: bool,
     known: bool,
     abandoned: Callable[[], bool] = nobody_left,
+    into: RecordTable | None = None,
 ) -> Replayed:
     """Read both files, cut torn ends, and say what is finished.
 
@@ -82,11 +83,12 @@ def replay(
         repair: take damaged lines out instead of refusing.
         known: whether a run file says that the output is ours, so that even its only line may be torn.
         abandoned: asked while reading; once it says True, reading ends with ``Abandoned``.
+        into: the table for the states; a new one by default.
 
     Raises:
         JournalDamaged: a line is not as it was written, or a record has two answers; nothing was changed.
     """
-    result = Replayed()
+    result = Replayed() if into is None else Replayed(into)
     found: list[tuple[Path, Findings]] = []
     for path, accept in ((successes, result.add_success), (failures, result.add_failure)):
         if path.exists():

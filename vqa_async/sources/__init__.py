@@ -18,7 +18,16 @@ bytes a record by which repeated ids are noticed.
 """
 
 from vqa_async.sources.formats import InputFormat
-from vqa_async.sources.rows import RowReader
+from vqa_async.sources.rows import Finished, RowReader
 from vqa_async.sources.source import Rows, Source, open_source, places_of, rows_source
 
-__all__ = ["InputFormat", "RowReader", "Rows", "Source", "open_source", "places_of", "rows_source"]
+__all__ = [
+    "Finished",
+    "InputFormat",
+    "RowReader",
+    "Rows",
+    "Source",
+    "open_source",
+    "places_of",
+    "rows_source",
+]

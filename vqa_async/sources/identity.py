@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from vqa_async.errors import RecordError
-from vqa_async.keytable import KeyTable
+from vqa_async.keytable import RecordTable, mark
 
 _DIGEST_BYTES = 16
-_REMEMBERED_BYTES = 4  # two rows of one id and other content pass for one in 1 of 4e9 cases
 
 
 def canonical(value: Any) -> bytes:
@@ -37,37 +36,46 @@ def digest_of(content: bytes) -> bytes:
     return blake2b(content, digest_size=_DIGEST_BYTES).digest()
 
 
+class Identity(NamedTuple):
+    """An id, and the state in which earlier runs left it: None where they know nothing of it."""
+
+    id: str
+    state: bytes | None
+
+
 class Identities:
-    """The ids given out so far, in about 20 bytes each."""
+    """The ids given out so far, each with what an earlier run made of it.
 
-    __slots__ = ("_repeats", "_seen")
+    Args:
+        known: what is known of records before the input is read; ids are noted in it as they are given out.
+    """
 
-    def __init__(self) -> None:
-        self._seen = KeyTable(key_bytes=8, value_bytes=_REMEMBERED_BYTES)
+    __slots__ = ("_known", "_repeats")
+
+    def __init__(self, known: RecordTable | None = None) -> None:
+        self._known = RecordTable() if known is None else known
         self._repeats: dict[str, int] = {}
 
-    def claim(self, id: str, digest: bytes) -> str | None:
-        """The id for a row that names itself ``id``; None where another row with other content has it."""
-        content = digest[:_REMEMBERED_BYTES]
-        holder = self._seen.setdefault(id, content)
-        if holder is None:
-            return id
-        if holder == content or self._is_numbered(id):
-            return self._number(id, content)
+    def claim(self, id: str, digest: bytes) -> Identity | None:
+        """The identity of a row that names itself ``id``; None where a row with other content has it."""
+        met, state = self._known.meet(id, digest)
+        if met is None:
+            return Identity(id, state)
+        if met == mark(digest) or self._is_numbered(id):
+            return self._number(id, digest)
         return None
 
-    def give(self, id: str, digest: bytes) -> str:
-        """The id for a row that is called ``id`` by us, numbered where that is taken."""
-        content = digest[:_REMEMBERED_BYTES]
-        return id if self._seen.setdefault(id, content) is None else self._number(id, content)
+    def give(self, id: str, digest: bytes) -> Identity:
+        """The identity of a row that is called ``id`` by us, numbered where that is taken."""
+        met, state = self._known.meet(id, digest)
+        return Identity(id, state) if met is None else self._number(id, digest)
 
-    def _number(self, id: str, content: bytes) -> str:
+    def _number(self, id: str, digest: bytes) -> Identity:
         number = self._repeats.get(id, 1) + 1
-        while self._seen.get(numbered := f"{id}-{number}") is not None:
+        while (met := self._known.meet(numbered := f"{id}-{number}", digest))[0] is not None:
             number += 1
         self._repeats[id] = number
-        self._seen.set(numbered, content)
-        return numbered
+        return Identity(numbered, met[1])
 
     def _is_numbered(self, id: str) -> bool:
         """Whether ``id`` was made here, for a repeat, before a row came that has it as its own."""

@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self, TypeAlias
 
 from vqa_async.config import Columns
 from vqa_async.errors import InputError
-from vqa_async.keytable import KeyTable
+from vqa_async.keytable import KeyTable, RecordTable
 from vqa_async.models import Failure, Record
 from vqa_async.prompts import DEFAULT_PROMPT
 from vqa_async.sources.chunks import Chunks
@@ -96,6 +96,8 @@ def open_source(
     prompt: str = "",
     format: InputFormat = "auto",
     clock: Callable[[], float] = time.time,
+    known: RecordTable | None = None,
+    is_finished: Callable[[bytes], bool] = lambda _: False,
 ) -> Source:
     """The records in a file, in a folder of images, or ("-") from standard input.
 
@@ -105,6 +107,9 @@ def open_source(
         prompt: question for rows without a conversation, and for the images of a folder.
         format: what it is, where content and suffix do not tell.
         clock: gives the Unix time in seconds.
+        known: what earlier runs know of records; the ids of the input are noted in it.
+        is_finished: whether a record in that state needs no request. Those come as ``Finished``, with their
+            conversations unread: going through a million of them takes seconds.
 
     Raises:
         InputError: there is no such input. Iterating raises it too: when the input cannot be read, is empty,
@@ -113,11 +118,11 @@ def open_source(
     location = os.fspath(path)
     columns = columns or Columns()
     if format == "folder" or _is_folder(location):
-        rows = RowReader(columns, folder=location, clock=clock)
+        rows = RowReader(columns, folder=location, clock=clock, known=known, is_finished=is_finished)
         images = read_folder(location, columns, rows, prompt=prompt or DEFAULT_PROMPT)
         return Source(images, name=location, folder=location)
     folder = "" if location == "-" else os.path.dirname(location)
-    rows = RowReader(columns, prompt=prompt, folder=folder, clock=clock)
+    rows = RowReader(columns, prompt=prompt, folder=folder, clock=clock, known=known, is_finished=is_finished)
     file = _File(location, rows, format)
     return Source(file.results(), name=location, folder=folder, fraction=file.fraction)
 
