@@ -72,7 +72,7 @@ class KeyTable:
         if bucket is None or at < 0:
             self._add(nodes, number, depth, key[1:] + value)
             return None
-        found = self._value(bucket, at)
+        found = bytes(bucket[at + self._key_bytes : at + self._stride])
         if blank and not any(found[-blank:]):
             bucket[at + self._stride - blank : at + self._stride] = value[-blank:]
         return found

@@ -94,8 +94,21 @@ def _line(row: Mapping[str, Any], result: dict[str, Any], meta: dict[str, Any]) 
     return body + _CRC % zlib.crc32(body) + b"\n"
 
 
+# The fields that replay needs stand first. An id that is not plain ASCII, and whatever else is unusual, is
+# left to the parser.
+_USUAL = re.compile(
+    rb',"_meta":{"id":"([ !#-\[\]-~]+)","index":(\d+),"(?:model"|attempts":\d+,"retryable":(true|false))'
+)
+_RETRYABLE = {None: None, b"true": True, b"false": False}
+
+
 def decode_meta(line: bytes) -> LineMeta | None:
     """What replay needs of ``line`` (without its newline); None where it is not as it was written."""
+    if line.endswith(_CRC % zlib.crc32(line[:-_TAIL])):
+        usual = _USUAL.match(line, max(0, line.rfind(_META)))
+        if usual is not None:
+            id, index, retryable = usual.groups()
+            return LineMeta(id.decode(), int(index), _RETRYABLE[retryable])
     fields = meta_fields(line)
     if fields is None:
         return None

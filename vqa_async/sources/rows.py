@@ -43,7 +43,8 @@ _NINETEEN_DIGITS = b"0" * 19
 class Finished(Record):
     """A row that needs no request, because an earlier run has finished it: its conversation was not read.
 
-    ``state`` is the state in which that run left it.
+    Which row it was is not said: there is one object for each state in which that run may have left it, for a
+    resumed run goes through millions of them.
     """
 
     state: bytes = b""
@@ -87,6 +88,7 @@ class RowReader:
         self._folder = folder
         self._clock = clock
         self._is_finished = is_finished
+        self._finished: dict[bytes | None, Finished | None] = {None: None}
         self._identities = Identities(known)
 
     def read(self, row: object, *, index: int, where: str) -> Record | Failure:
@@ -108,8 +110,8 @@ class RowReader:
         except RecordError as error:
             return self._unwritable(row, error, index, where)
         identity, wrong = self._identify(row, digest)
-        if identity.state is not None and self._is_finished(identity.state):
-            return Finished(identity.id, index, row, (), self._folder, identity.state)
+        if (finished := self._finished_in(identity.state)) is not None:
+            return finished
         if wrong is None:
             try:
                 messages = self._messages(images, conversation)
@@ -179,6 +181,14 @@ class RowReader:
         )
         return self._identities.give(f"{name}!{digest.hex()[:16]}", digest), error
 
+    def _finished_in(self, state: bytes | None) -> Finished | None:
+        """What stands for a row in that state, None where it is to be asked."""
+        if state not in self._finished:
+            assert state is not None
+            finished = self._is_finished(state)
+            self._finished[state] = Finished("", -1, {}, (), state=state) if finished else None
+        return self._finished[state]
+
     def _not_an_object(self, row: object, index: int, where: str) -> Failure | Finished:
         error = RecordError(f"a row must be an object, not {describe(row)}.", code="not_an_object")
         try:
@@ -200,9 +210,9 @@ class RowReader:
     def _failure(
         self, identity: Identity, row: dict[str, Any], error: RecordError, index: int, where: str
     ) -> Failure | Finished:
+        if (finished := self._finished_in(identity.state)) is not None:
+            return finished
         record = Record(identity.id, index, row, (), self._folder)
-        if identity.state is not None and self._is_finished(identity.state):
-            return Finished(record.id, index, row, (), self._folder, identity.state)
         located = RecordError(f"{where}: {error.message}", code=error.code)
         return Failure(record, located, attempts=0, finished_at=self._clock())
 
