@@ -124,7 +124,8 @@ def run_client(
         "benchmarks.clients", client, "--url", url, "--images", folder,
         "--records", records, "--workers", workers, *options, timeout_s=timeout_s,
     )  # fmt: skip
-    return measured | {"rate": records / measured["seconds"], "cpu_ms": measured["cpu_s"] / records * 1000}
+    rate = records / measured["seconds"]
+    return measured | {"rate": rate, "cpu_ms": measured["cpu_s"] / records * 1000}
 
 
 def interleaved(

@@ -1,46 +1,77 @@
-"""How near the engine comes to what it stands on: the raw protocol and a minimal aiohttp loop, in one run.
+"""Every figure that is to be reached, measured in one run and held against its target.
 
-python -m benchmarks.ratios                      100 KB images, 100 in flight, 0 ms, 5 rounds
-python -m benchmarks.ratios --size 10000
+    python -m benchmarks.ratios --python PEERS/bin/python --python CURATOR/bin/python       about 35 minutes
+    python -m benchmarks.ratios --quick                  one round of each, 4 minutes; nothing is stored
+
+Without `--python` the peers are left out. Each part is a benchmark of its own, which says how it measures; a
+target that is not reached is a row that says so, and the exit code is 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from benchmarks.harness import endpoint, images, interleaved, run_client, store, table
+from benchmarks import ceiling, images, journal, latency_bound, memory, peers, start
+from benchmarks.harness import store, table
 
-CLIENTS = ("raw", "minimal", "engine")
-
-
-def compare(size: int, workers: int, records: int, rounds: int) -> dict[str, dict[str, float]]:
-    """The median figures of each client, measured in turn."""
-    with endpoint() as url, images(size) as folder:
-
-        def measure(name: str) -> dict[str, float]:
-            return run_client(name, url=url, folder=folder, records=records, workers=workers)
-
-        return interleaved({name: functools.partial(measure, name) for name in CLIENTS}, rounds)
+Check = tuple[str, float, str, float]
+_HOLDS: dict[str, Callable[[float, float], bool]] = {
+    ">=": lambda measured, target: measured >= target,
+    "<=": lambda measured, target: measured <= target,
+    "<": lambda measured, target: measured < target,
+}
 
 
-def main() -> None:
-    """Measure, print the table, store the figures."""
+def parts(quick: bool, pythons: list[str]) -> dict[str, Callable[[], list[Check]]]:
+    """What measures and checks each part; each writes its own figures too."""
+
+    def part(name: str, module: Any, **options: Any) -> Callable[[], list[Check]]:
+        def measure_and_check() -> list[Check]:
+            result: Mapping[str, Any] = module.measure(quick, **options)
+            if not quick:
+                store(f"ratios_{name}", result)
+            found: list[Check] = module.checks(result)
+            return found
+
+        return measure_and_check
+
+    found = {
+        "start": part("start", start),
+        "ceiling": part("ceiling", ceiling),
+        "latency_bound": part("latency_bound", latency_bound, rounds=5, targets_only=True),
+        "images": part("images", images),
+        "memory": part("memory", memory),
+        "journal": part("journal", journal) if quick else part("journal", journal, full=True),
+    }
+    return found | {"peers": part("peers", peers, pythons=pythons)} if pythons else found
+
+
+def main() -> int:
+    """Measure, print the table, store the figures; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=100_000)
-    parser.add_argument("--workers", type=int, default=100)
-    parser.add_argument("--records", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--python", action="append", default=[], help="of a peers' environment; repeatable")
+    parser.add_argument("--only", help="one part")
+    parser.add_argument("--quick", action="store_true", help="one round of each; nothing is stored")
     a = parser.parse_args()
-    medians = compare(a.size, a.workers, a.records, a.rounds)
-    ours = medians["engine"]["rate"]
+    checked: list[Check] = []
+    for name, measure_and_check in parts(a.quick, a.python).items():
+        if a.only in (None, name):
+            begun = time.monotonic()
+            checked += measure_and_check()
+            print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
     rows = [
-        [name, f"{m['rate']:,.0f}", f"{m['cpu_ms']:.3f}", f"{m['rss_mb']:.0f}", f"{ours / m['rate']:.2f}"]
-        for name, m in medians.items()
+        [what, f"{measured:.3g}", f"{how} {target:g}", "yes" if _HOLDS[how](measured, target) else "NO"]
+        for what, measured, how, target in checked
     ]
-    print(table(["client", "req/s", "CPU ms a request", "peak RSS MB", "engine / this"], rows))
-    store(f"ratios_{a.size}", {"arguments": vars(a), "medians": medians})
+    print(table(["what", "measured", "target", "reached"], rows))
+    if not (a.quick or a.only):
+        store("ratios", {"checks": checked})
+    return 0 if all(_HOLDS[how](measured, target) for _, measured, how, target in checked) else 1
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
