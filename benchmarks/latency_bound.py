@@ -8,11 +8,12 @@ For each row the engine also runs at 0 ms in the same round: where it cannot do 
 a second even then, that is the smaller bound. The share is of the smaller of both.
 
 "Achieved" counts the time of the whole run, nothing cut off. The pool takes R turns: 20 at 200 ms (10 from
-1,000 in flight on) and 5 at 2 s, 50 and 30 in rows that have a target. R turns take R x latency at best, the first connections and the last replies
-included; so the ideal itself is reached only if nothing but the latency takes time, and what is lost in
-opening the journal, connecting, and a ragged end counts in full, the more the fewer turns there are. What is
-left of that in a long run says the column "steady": the same share from the last request of the first turn to
-the last request of the last one, by the endpoint's own count, which is looked at meanwhile.
+1,000 in flight on) and 5 at 2 s, 50 and 30 in rows that have a target. R turns take R x latency at best, the
+first connections and the last replies included; so the ideal itself is reached only if nothing but the
+latency takes time, and what is lost in opening the journal, connecting, and a ragged end counts in full, the
+more the fewer turns there are. What is left of that in a long run says the column "steady": the same share
+from the last request of the first turn to the last request of the last one, by the endpoint's own count,
+which is looked at meanwhile.
 """
 
 from __future__ import annotations
