@@ -6,7 +6,7 @@ searched with ``bytearray.find``, at C speed. A bucket that gets long is split i
 the hash: from about 400,000 entries on, so that until then there is no tree to go through.
 
 Two ids are confused only if their hashes agree in 6 + 8 x ``key_bytes`` bits: at ten million ids and 8
-bytes the chance that any two do is about 4e-8, at 12 bytes below 1e-16.
+bytes the chance that any two do is about 4e-8, at 10 bytes below 1e-12.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class RecordTable:
     __slots__ = ("_count", "_table")
 
     def __init__(self) -> None:
-        self._table = KeyTable(key_bytes=12, value_bytes=1 + len(_NOT_MET))
+        self._table = KeyTable(key_bytes=10, value_bytes=1 + len(_NOT_MET))
         self._count = 0
 
     def __len__(self) -> int:
