@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -212,6 +213,55 @@ async def test_refused_connection_says_so(transport: AiohttpTransport) -> None:
     error = await failure_of(transport, f"http://127.0.0.1:{port}/v1")
     assert error.code == "connect"
     assert error.message.startswith(f"127.0.0.1:{port} refuses connections (Connection refused)")
+
+
+async def test_each_request_has_its_own_deadline(transport: AiohttpTransport) -> None:
+    """Of any length, begun at any time; who is answered in time is left alone, also afterwards."""
+    loop = asyncio.get_running_loop()
+
+    async def ended(server_url: str, path: str, timeout_s: float) -> tuple[str, float]:
+        began = loop.time()
+        try:
+            await transport.send(request(f"{server_url}/{path}", timeout_s=timeout_s))
+        except TransportError as error:
+            return error.code, loop.time() - began
+        return "answered", loop.time() - began
+
+    async def slow_or_not(exchange: Exchange) -> None:
+        if b"/hang" in exchange.head:
+            await asyncio.sleep(30)
+        await exchange.say(http(GOOD))
+
+    async with serving(slow_or_not) as server:
+        asked = []
+        for round_ in range(3):
+            for path, timeout_s in (("hang", 0.3), ("quick", 0.3), ("hang", 0.6), ("hang", 0.3)):
+                asked.append((path, timeout_s, asyncio.create_task(ended(server.url, path, timeout_s))))
+            await asyncio.sleep(0.05 * round_)
+        for path, timeout_s, task in asked:
+            how, seconds = await task
+            assert how == ("timeout" if path == "hang" else "answered")
+            if path == "hang":
+                assert timeout_s <= seconds < timeout_s + 0.25
+        await asyncio.sleep(0.35)  # beyond the deadlines of those that were answered
+
+
+async def test_who_cancels_is_obeyed_at_the_deadline_too(transport: AiohttpTransport) -> None:
+    """Being cancelled is no timeout, also where both come in the same moment, and in whatever order."""
+
+    async def hang(_: Exchange) -> None:
+        await asyncio.sleep(30)
+
+    loop = asyncio.get_running_loop()
+    async with serving(hang) as server:
+        for early_s in (0.1, 0.01, -0.01):
+            task = asyncio.create_task(transport.send(request(server.url, timeout_s=0.2)))
+            await asyncio.sleep(0)  # it has begun, and its deadline with it
+            end = loop.time() + 0.2
+            loop.call_at(end - 0.03, time.sleep, 0.06)  # what is due meanwhile happens in one go
+            loop.call_at(end - early_s, task.cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
 
 async def test_server_that_accepts_nothing_is_given_up_after_the_connect_timeout(

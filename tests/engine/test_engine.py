@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -455,3 +456,25 @@ def test_two_event_loops_one_after_the_other_work() -> None:
             return (await engine.generate(rows(1)[0])).ok
 
     assert [asyncio.run(once()) for _ in range(2)] == [True, True]
+
+
+@pytest.mark.parametrize("threshold", [(700, 10, 10), (0, 10, 10), (50_000, 5, 5)])
+async def test_the_garbage_collector_of_the_host_is_as_it_was(threshold: tuple[int, int, int]) -> None:
+    """A run makes it look less often, two at once too; a host that chose other settings keeps them."""
+    seen = set()
+
+    def answer(request: Request) -> Response:
+        seen.add(gc.get_threshold())
+        return echo(request)
+
+    before = gc.get_threshold()
+    gc.set_threshold(*threshold)
+    try:
+        async with open_engine(**ASK, transport=FakeTransport(answer, latency_s=0.01)) as engine:
+            results: list[Result] = []
+            await asyncio.gather(*(collect(engine.stream(rows(20)), results) for _ in range(2)))
+        assert gc.get_threshold() == threshold
+    finally:
+        gc.set_threshold(*before)
+    assert len(results) == 40
+    assert seen == {(10_000, 10, 10) if threshold[0] == 700 else threshold}
