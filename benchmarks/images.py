@@ -169,8 +169,7 @@ async def _timed_loader(kind: str, threads: int, files: Sequence[Path], seconds:
         wall, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(work(wall + seconds) for _ in range(threads + 1)))
         # What counts is what was made: two workers may have come to wait for one image.
-        figures = _figures(loader.statistics().encodes - 1, wall, cpu)
-    return figures
+        return _figures(loader.statistics().encodes - 1, wall, cpu)
 
 
 def _figures(count: int, wall: float, cpu: float) -> dict[str, float]:
