@@ -216,10 +216,12 @@ class AiohttpTransport:
         try:
             return await self._send(self._session, request)
         except asyncio.CancelledError:
-            if not deadline.is_missed or task.uncancel() > cancelling:
+            if not deadline.is_missed or task.cancelling() > cancelling + 1:
                 raise  # cancelled by others, perhaps in the same moment
         finally:
             deadlines.end(deadline)
+            if deadline.is_missed:
+                task.uncancel()  # ours, also where it came too late to be what ended the request
         raise translate(TimeoutError(), request)
 
     def _deadlines_of(self, length_s: float) -> _Deadlines:
