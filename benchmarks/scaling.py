@@ -1,6 +1,6 @@
 """Whether a second client process would gain: one process against two that share the records.
 
-    python -m benchmarks.scaling                         100 KB images, 100 in flight, 0 ms; 5 rounds, 1 min
+    python -m benchmarks.scaling                         100 KB, at 0 and at 200 ms, 5 rounds, 3 min
     python -m benchmarks.scaling --size 10000
     python -m benchmarks.scaling --quick                 1 round, seconds; nothing is stored
 
@@ -28,6 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import cores, images, interleaved, store, table
+
+SETTINGS = ((0.0, 100), (0.2, 400))
+"""Seconds that the endpoint takes, and requests in flight: bound by the CPU, and as usual."""
 
 NOISE = 0.1
 """Ratios this near to 1 are not told apart from 1 on a machine that others use too."""
@@ -194,25 +197,21 @@ def main() -> None:
     """Measure, print the table and what follows from it, store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=100_000, help="bytes of an image file")
-    parser.add_argument("--workers", type=int, default=100, help="requests in flight over all processes")
-    parser.add_argument("--latency", type=float, default=0.0, help="in seconds")
     parser.add_argument("--records", type=int, default=8000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a quarter, 1 round; nothing is stored")
     a = parser.parse_args()
-    result = measure(
-        a.quick,
-        size=a.size,
-        workers=a.workers,
-        latency_s=a.latency,
-        records=a.records,
-        rounds=a.rounds,
-    )
     header = ["", "req/s", "/ best of one", "CPU ms a request", "endpoint's CPU ms", "peak RSS MB, sum"]
-    print(table(header, rows(result)))
-    print(f"\n{conclusion(result)}")
+    results = []
+    for latency_s, workers in SETTINGS:
+        result = measure(
+            a.quick, size=a.size, workers=workers, latency_s=latency_s, records=a.records, rounds=a.rounds
+        )
+        results.append({**result, "conclusion": conclusion(result)})
+        print(f"{latency_s * 1000:g} ms, {workers} in flight over all processes\n")
+        print(f"{table(header, rows(result))}\n\n{conclusion(result)}\n")
     if not a.quick:
-        store("scaling", {"arguments": vars(a), **result, "conclusion": conclusion(result)})
+        store("scaling", {"arguments": vars(a), "settings": results})
 
 
 if __name__ == "__main__":
