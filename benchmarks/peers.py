@@ -32,6 +32,9 @@ from benchmarks.harness import endpoint, median, run_client, run_module, store, 
 from benchmarks.peer_clients import PEERS
 
 ENGINE = "engine"
+SEED = "threads"
+SEED_IN_FLIGHT = 100
+"""Requests in flight at which the CPU of the seed's way and of the engine is compared."""
 FASTER = 10  # the engine's trial gets so many times the records of a peer's, to last about as long
 HEADER = (
     "client",
@@ -129,12 +132,15 @@ def measure(
         best = {name: max(rates, key=lambda w: rates[w]) for name, rates in tried.items() if rates}
         records = {name: max(2 * w, round(tried[name][w] * seconds)) for name, w in best.items()}
         medians = _rounds(bench, best, records, rounds, failed)
+        alike = {} if quick or SEED not in medians else dict.fromkeys((ENGINE, SEED), SEED_IN_FLIGHT)
+        alike_medians = _rounds(bench, alike, records, rounds, failed)
     return {
         "versions": {name: versions[name] for name in wanted if name in versions},
         "tried": {name: rates for name, rates in tried.items() if rates},
         "in_flight": best,
         "records": records,
         "medians": medians,
+        "medians_at_100": alike_medians,
         "failed": failed,
     }
 
@@ -144,9 +150,10 @@ def checks(result: Mapping[str, Any]) -> list[tuple[str, float, str, float]]:
     medians = dict(result["medians"])
     ours = medians.pop(ENGINE)
     found = []
-    if "threads" in medians:
-        ratio = medians["threads"]["cpu_ms"] / ours["cpu_ms"]
-        found.append(("CPU a request: openai SDK in threads / engine", ratio, ">=", 13.0))
+    if alike := result["medians_at_100"]:
+        ratio = alike[SEED]["cpu_ms"] / alike[ENGINE]["cpu_ms"]
+        what = f"CPU a request, {SEED_IN_FLIGHT} in flight: openai SDK in threads / engine"
+        found.append((what, ratio, ">=", 13.0))
     found += [
         (f"throughput: engine / {name}", ours["rate"] / peer["rate"], ">=", 8.0)
         for name, peer in medians.items()

@@ -225,6 +225,8 @@ def _listed(images: Any) -> Any:
 
 
 def _own_id(value: Any) -> str | None:
+    if type(value) is str and value.isascii():  # the usual one, which can be written whatever it says
+        return value or None
     if isinstance(value, bool) or not isinstance(value, str | int) or not _writable(value):
         return None
     return str(value) or None
