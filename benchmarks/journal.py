@@ -29,7 +29,6 @@ import itertools
 import json
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -399,7 +398,7 @@ def _array(home: Path, size: int, rounds: int) -> dict[str, Any]:
             with _running(source, home / f"array-{number}.jsonl", url) as (process, begun):
                 first_s = _first_request(url, process, begun)
                 rss_mb = _watched_peak_mb(process, begun)
-                process.send_signal(signal.SIGINT)  # a drained end, unless it has ended by itself
+                process.terminate()  # drained, as with SIGINT, which is ignored in jobs of the background
                 process.wait(timeout=60)
             found.append({"first_request_s": first_s, "rss_mb": rss_mb})
     source.unlink()

@@ -33,6 +33,7 @@ DOORS = {
     "cyclopts": {"cli"},
     "rich": {"cli"},
     "uvloop": {"api"},
+    "genai_prices": {"spending"},
     "pytest_asyncio": {"testing"},
 }
 

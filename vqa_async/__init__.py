@@ -3,9 +3,10 @@
 The map. Imports go downwards only; errors, models and keytable are free to all.
 
     0 words        errors  models  keytable  config
-    1 decisions    chat  prompts  qa  retry                  no await, no file, no socket, no clock
-    2 edges        sources  images  transport  limits        one kind of I/O each
-                   endpoints  journal
+    1 decisions    chat  prompts  qa  retry  limits          no await, no file, no socket, no clock
+                   tokens  spending
+    2 edges        sources  images  transport  endpoints     one kind of I/O each
+                   journal
     3 one record   client
     4 one run      events  engine
     5 afterwards   export

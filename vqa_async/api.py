@@ -18,14 +18,16 @@ from typing import Any, TypeVar
 
 from vqa_async.chat import RequestForm
 from vqa_async.client import VLMClient
-from vqa_async.config import Config
-from vqa_async.endpoints import EndpointPool
+from vqa_async.config import Config, Limits, NamedEndpoint, find_api_key, key_variables
+from vqa_async.endpoints import EndpointPool, EndpointState, endpoint_state
 from vqa_async.engine import Engine, RunSummary
 from vqa_async.errors import ConfigError
 from vqa_async.events import Notice, Observer
 from vqa_async.images import ImageLoader
 from vqa_async.models import Result
 from vqa_async.sources import InputFormat, Rows
+from vqa_async.spending import Spending
+from vqa_async.tokens import TokenEstimator
 from vqa_async.transport import AiohttpTransport, Transport, fetch_image
 
 log = logging.getLogger("vqa_async")
@@ -65,9 +67,8 @@ async def open_engine(
     if config is not None and options:
         raise ConfigError("Give a config or options by name, not both.")
     config = Config.of(**options) if config is None else config
-    if not config.endpoint.model:
+    if not all(one.model for one in config.all_endpoints()):
         raise ConfigError("No model is named: give --model NAME, as the endpoint knows it.")
-    key = config.endpoint.api_key() if api_key is None else api_key
     config, lowered = _fitted(config)
     async with contextlib.AsyncExitStack() as stack:
         if transport is None:
@@ -75,8 +76,13 @@ async def open_engine(
                 AiohttpTransport(verify_tls=not config.endpoint.insecure, trust_env=config.endpoint.trust_env)
             )
         images = await stack.enter_async_context(await _image_loader(config, stack))
-        pool = EndpointPool(config.endpoint.base_url, _headers(config, key), config.limits)
-        engine = Engine(config, _client(config, key, images, pool, transport), pool, images, observer)
+        pool = EndpointPool(
+            [_endpoint(one, api_key, config.limits) for one in config.all_endpoints()],
+            config.limits,
+            retry_share=config.retry.retry_share,
+            on_closed=lambda said: engine.notify(Notice(said)),
+        )
+        engine = Engine(config, _client(config, api_key, images, pool, transport), pool, images, observer)
         stack.push_async_callback(engine.aclose)
         if lowered:
             log.warning(lowered)
@@ -174,31 +180,43 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def _headers(config: Config, key: str) -> dict[str, str]:
+def _endpoint(options: NamedEndpoint, api_key: str | None, limits: Limits) -> EndpointState:
+    key = find_api_key(options.api_key_env) if api_key is None else api_key
     headers = {"Content-Type": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
-    return headers | config.endpoint.headers()
+    hint = _key_hint(options, key)
+    return endpoint_state(options, headers | options.headers(), limits, key_hint=hint)
 
 
 def _client(
-    config: Config, key: str, images: ImageLoader, pool: EndpointPool, transport: Transport
+    config: Config, api_key: str | None, images: ImageLoader, pool: EndpointPool, transport: Transport
 ) -> VLMClient:
+    model = config.all_endpoints()[0].model
     return VLMClient(
-        form=RequestForm(config.endpoint.model, config.sampling, detail=config.images.detail),
+        form=RequestForm(model, config.sampling, detail=config.images.detail),
         images=images,
         pool=pool,
         transport=transport,
         timeouts=config.timeouts,
         limits=config.limits,
         retry=config.retry,
-        key_hint=_key_hint(config, key),
-        secrets=(key, *config.endpoint.headers().values()),
+        spending=Spending(config.budget, model),
+        tokens=TokenEstimator(model, max_tokens=config.sampling.max_tokens, detail=config.images.detail),
+        secrets=tuple(_secrets(config, api_key)),
     )
 
 
-def _key_hint(config: Config, key: str) -> str:
-    names = " and ".join(config.endpoint.key_variables())
+def _secrets(config: Config, api_key: str | None) -> set[str]:
+    """What must not appear in anything that is kept: all keys, and the headers that users gave."""
+    found = {api_key} if api_key else set()
+    for one in config.all_endpoints():
+        found |= {find_api_key(one.api_key_env) if api_key is None else "", *one.headers().values()}
+    return found - {""}
+
+
+def _key_hint(options: NamedEndpoint, key: str) -> str:
+    names = " and ".join(key_variables(options.api_key_env))
     if key:
         return f"Check the key (looked for in {names}; --api-key-env names another variable)."
     return f"No key was sent, because {names} are not set: export one, or name yours with --api-key-env."
@@ -226,11 +244,14 @@ def _fitted(config: Config) -> tuple[Config, str]:
         return config, ""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     room = max(1, soft - _SPARE_DESCRIPTORS)
-    if soft == resource.RLIM_INFINITY or config.limits.max_workers <= room:
+    bound = config.limits.width_bound
+    if soft == resource.RLIM_INFINITY or bound <= room:
         return config, ""
+    limits = config.limits.bounded(room)
+    if config.limits.max_workers == "auto":  # nobody has asked for more
+        return dataclasses.replace(config, limits=limits), ""
     message = (
-        f"max_workers lowered from {config.limits.max_workers} to {room}: this process may open only {soft} "
+        f"max_workers lowered from {bound} to {room}: this process may open only {soft} "
         "files. Raise the limit with 'ulimit -n'."
     )
-    limits = dataclasses.replace(config.limits, max_workers=room)
     return dataclasses.replace(config, limits=limits), message

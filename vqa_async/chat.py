@@ -52,11 +52,28 @@ class Body(NamedTuple):
         pieces: the body's bytes in order.
         size: bytes in all.
         digest: 128-bit hex digest of the texts, the parameters and the contents of the images.
+        opening: how many of the bytes come before what is the same for every model: ``{"model":"..."``.
+        text_bytes: bytes that are no image.
     """
 
     pieces: tuple[bytes, ...]
     size: int
     digest: str
+    opening: int
+    text_bytes: int
+
+    def for_model(self, opening: bytes) -> tuple[tuple[bytes, ...], int]:
+        """Pieces and size of the same body with ``opening`` in place of its own, for an endpoint that knows
+        the model by another name."""
+        first, *rest = self.pieces
+        if first.startswith(opening):
+            return self.pieces, self.size
+        return (opening + first[self.opening :], *rest), self.size + len(opening) - self.opening
+
+
+def opening_of(model: str) -> bytes:
+    """The first bytes of a request for ``model``."""
+    return b'{"model":' + orjson.dumps(model)
 
 
 _OPENINGS = {role: f',{{"role":"{role}","content":'.encode() for role in get_args(Role)}
@@ -66,9 +83,10 @@ _OPENINGS = {role: f',{{"role":"{role}","content":'.encode() for role in get_arg
 class _Pieces:
     """Collects bytes: small ones are joined, large ones kept by reference. ``text`` adds a small one."""
 
-    __slots__ = ("_digest", "_pieces", "_small", "text")
+    __slots__ = ("_digest", "_image_bytes", "_pieces", "_small", "text")
 
     def __init__(self, start: bytes) -> None:
+        self._image_bytes = 0
         self._small = [start]
         self._pieces: list[bytes] = []
         self._digest = blake2b(digest_size=16)
@@ -77,6 +95,7 @@ class _Pieces:
     def image(self, image: PreparedImage) -> None:
         # The image counts in the digest by its own: hashing its base64 again would cost more than the rest.
         self._digest.update(image.digest.encode())
+        self._image_bytes += image.size
         for piece in image.pieces:
             if len(piece) < _SMALL:
                 self.text(piece)
@@ -91,9 +110,11 @@ class _Pieces:
             self._digest.update(joined)
             self._pieces.append(joined)
 
-    def body(self) -> Body:
+    def body(self, opening: int) -> Body:
         self._flush()
-        return Body(tuple(self._pieces), sum(map(len, self._pieces)), self._digest.hexdigest())
+        size = sum(map(len, self._pieces))
+        digest = self._digest.hexdigest()
+        return Body(tuple(self._pieces), size, digest, opening, size - self._image_bytes)
 
 
 class RequestForm:
@@ -106,7 +127,9 @@ class RequestForm:
     """
 
     def __init__(self, model: str, sampling: Sampling, *, detail: str | None = None) -> None:
-        self._start = b'{"model":' + orjson.dumps(model) + b',"messages":['
+        opening = opening_of(model)
+        self._opening = len(opening)
+        self._start = opening + b',"messages":['
         prompt = DEFAULT_SYSTEM_PROMPT if sampling.system_prompt is None else sampling.system_prompt
         self._system = orjson.dumps({"role": "system", "content": prompt}) if prompt else b""
         self._end = b"]" + _parameters(sampling) + b"}"
@@ -127,7 +150,7 @@ class RequestForm:
             self._content(message.parts, rest, pieces)
             pieces.text(b"}")
         pieces.text(self._end)
-        return pieces.body()
+        return pieces.body(self._opening)
 
     def _content(
         self, parts: Sequence[str | ImageRef], images: Iterator[PreparedImage], pieces: _Pieces

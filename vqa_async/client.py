@@ -15,6 +15,7 @@ import random
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TypeVar
@@ -22,13 +23,24 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from vqa_async.chat import Body, RequestForm, read_completion, read_error
-from vqa_async.config import Limits, RetryPolicy, Timeouts
+from vqa_async.config import Budget, Limits, RetryPolicy, Timeouts
 from vqa_async.endpoints import EndpointPool, EndpointState
-from vqa_async.errors import AuthError, JournalError, RequestError, ResponseError, StatusError, VQAError
+from vqa_async.errors import (
+    AuthError,
+    JournalError,
+    RateLimited,
+    RequestError,
+    ResponseError,
+    StatusError,
+    VQAError,
+)
 from vqa_async.images import ImageLoader
-from vqa_async.models import AttemptFailed, Completion, Failure, Record, Result, Success
+from vqa_async.limits import Hedging, standings
+from vqa_async.models import AttemptFailed, Completion, Failure, Record, Result, Success, Usage
 from vqa_async.qa import parse_pairs
 from vqa_async.retry import header, next_wait, retry_after_s, should_retry_header
+from vqa_async.spending import Spending
+from vqa_async.tokens import Estimate, TokenEstimator
 from vqa_async.transport import Response, Transport
 
 Save = Callable[[Result], Awaitable[None]]
@@ -41,13 +53,17 @@ class _Course:
     __slots__ = (
         "body",
         "count",
+        "counted",
         "endpoint",
         "first_at",
         "first_error",
+        "key",
         "may_retry",
         "notify",
         "record",
         "save",
+        "sizes",
+        "spent_s",
     )
 
     body: Body
@@ -64,6 +80,10 @@ class _Course:
         self.may_retry = may_retry
         self.notify = notify
         self.count = 0
+        self.counted = 0  # of them, those that say something of the record
+        self.spent_s = 0.0  # seconds on the wire and backing off, but not waiting for a permit
+        self.key = ""
+        self.sizes: list[tuple[int, int]] = []
         self.first_at = 0.0
         self.endpoint: EndpointState | None = None
         self.first_error: RequestError | None = None
@@ -82,7 +102,8 @@ class VLMClient:
         pool: hands out permits.
         transport: carries requests.
         timeouts, limits, retry: the bounds.
-        key_hint: a sentence on where the API key came from, added when it is refused.
+        spending: what may be sent and spent; default: anything.
+        tokens: estimates what requests take; only asked where tokens are limited.
         secrets: strings that must not appear in anything that is kept (keys, secret headers).
         rng: source of jitter.
         sleep: how to wait between attempts; tests bring a virtual one.
@@ -98,7 +119,8 @@ class VLMClient:
         timeouts: Timeouts,
         limits: Limits,
         retry: RetryPolicy,
-        key_hint: str = "",
+        spending: Spending | None = None,
+        tokens: TokenEstimator | None = None,
         secrets: Sequence[str] = (),
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -110,7 +132,9 @@ class VLMClient:
         self._timeouts = timeouts
         self._limits = limits
         self._retry = retry
-        self._key_hint = key_hint
+        self.spending = spending or Spending(Budget(), "")
+        self._tokens = tokens or TokenEstimator("")
+        self._hedging = Hedging(limits.hedge_share()) if limits.hedge else None
         self._secrets = _Secrets(secrets)
         self._rng = rng or random.Random()
         # One for all records: tenacity keeps what belongs to a call in the call's state, and what it keeps
@@ -124,6 +148,11 @@ class VLMClient:
             reraise=True,
         )
         self._on_wire: set[asyncio.Task[object]] = set()
+
+    @property
+    def width(self) -> int:
+        """Requests in flight at most, now."""
+        return self._pool.width
 
     def is_on_wire(self, task: asyncio.Task[None]) -> bool:
         """Whether ``task`` has a request in flight, or a reply that is being saved."""
@@ -153,6 +182,9 @@ class VLMClient:
         try:
             async with self._images.prepare(record.images, record.folder) as images:
                 course.body = self._form.body(record.messages, images)
+                if images:
+                    course.key = images[0].digest
+                    course.sizes = [(image.width, image.height) for image in images]
                 return await self._until_answered(course)
         except JournalError:
             raise
@@ -183,27 +215,37 @@ class VLMClient:
 
     def _wait(self, state: RetryCallState) -> float:
         course, error = _course_of(state)
-        elapsed_s = course.elapsed_s(self._pool.now())
         seconds = next_wait(
-            error, attempt=course.count, elapsed_s=elapsed_s, policy=self._retry, rng=self._rng
+            error, attempt=course.counted, elapsed_s=course.spent_s, policy=self._retry, rng=self._rng
         )
-        return math.inf if seconds is None or not course.may_retry() else seconds
+        if seconds is None or not course.may_retry():
+            return math.inf
+        if not isinstance(error, RateLimited):
+            seconds = max(seconds, self._pool.retry_delay_s())
+        course.spent_s += seconds
+        return seconds
 
     def _tell(self, state: RetryCallState) -> None:
         course, error = _course_of(state)
         course.notify(AttemptFailed(course.record.id, _detached(error), course.count, state.upcoming_sleep))
 
     async def _attempt(self, course: _Course) -> Success:
-        async with self._pool.permit(avoid=course.endpoint) as endpoint:
+        estimate = self._estimate(course)
+        tokens = estimate.total if estimate is not None else 0.0
+        async with self._pool.permit(avoid=course.endpoint, tokens=tokens, key=course.key) as endpoint:
             task = asyncio.current_task(self._pool.loop)
             assert task is not None
             self._on_wire.add(task)
             try:
                 started = self._pool.now()
                 course.first_at = course.first_at or started
-                course.count += 1
                 course.endpoint = endpoint
-                completion = await self._exchange(endpoint, course.body, started)
+                self.spending.reserve(estimate)
+                course.count += 1
+                if self._hedging is None:
+                    completion = await self._exchange(endpoint, course, estimate, started)
+                else:
+                    endpoint, completion = await self._hedged(endpoint, course, estimate, started)
                 result = self._success(completion, course, endpoint, self._pool.now() - started)
                 if course.save is not None:
                     await course.save(result)
@@ -211,19 +253,92 @@ class VLMClient:
             finally:
                 self._on_wire.discard(task)
 
-    async def _exchange(self, endpoint: EndpointState, body: Body, sent_at: float) -> Completion:
+    def _estimate(self, course: _Course) -> Estimate | None:
+        """Tokens that the request will take, where anybody wants to know."""
+        if not (self.spending.bounds_tokens or self._pool.counts_tokens):
+            return None
+        return self._tokens.estimate(course.body.text_bytes, course.sizes)
+
+    async def _exchange(
+        self, endpoint: EndpointState, course: _Course, estimate: Estimate | None, sent_at: float
+    ) -> Completion:
+        usage: Usage | None = None
         try:
-            request = endpoint.request(body, self._timeouts, self._limits)
-            completion = _read(self._secrets.removed_from(await self._transport.send(request)))
+            request = endpoint.request(course.body, self._timeouts, self._limits)
+            response = await self._transport.send(request)
+            if endpoint.is_listened_to():
+                self._listen(endpoint, response)
+            completion = _read(self._secrets.removed_from(response))
+            usage = completion.usage
         except RequestError as error:
             error.endpoint = endpoint.url
-            if isinstance(error, AuthError) and self._key_hint:
-                error.message = f"{error.message.rstrip('. ')}. {self._key_hint}"
+            if isinstance(error, AuthError) and endpoint.key_hint:
+                error.message = f"{error.message.rstrip('. ')}. {endpoint.key_hint}"
             self._pool.failed(endpoint, error, sent_at=sent_at)
+            course.spent_s += self._pool.now() - sent_at
+            course.counted += not endpoint.is_refusing(self._pool.now())
             self._redact(error)
             raise
-        self._pool.succeeded(endpoint)
+        except asyncio.CancelledError:
+            self._pool.abandoned(endpoint, sent_at=sent_at)
+            raise
+        finally:
+            self.spending.settle(estimate, usage)
+        self._pool.succeeded(endpoint, sent_at=sent_at)
+        if estimate is not None:
+            self._pool.settled(endpoint, usage.prompt_tokens + usage.completion_tokens - estimate.total)
+            self._tokens.correct(course.body.text_bytes, course.sizes, usage)
         return completion
+
+    def _listen(self, endpoint: EndpointState, response: Response) -> None:
+        if found := standings(response.headers, now=time.time()):
+            endpoint.heard(self._pool.now(), found)
+
+    # --- hedging: the same request again where it takes too long ------------------------------------------
+
+    async def _hedged(
+        self, endpoint: EndpointState, course: _Course, estimate: Estimate | None, started: float
+    ) -> tuple[EndpointState, Completion]:
+        """The endpoint that answered first, with its answer."""
+        assert self._hedging is not None
+        first = self._pool.loop.create_task(self._exchange(endpoint, course, estimate, started))
+        try:
+            delay_s = self._hedging.delay_s()
+            if delay_s is not None and not (await asyncio.wait({first}, timeout=delay_s))[0]:
+                tokens = estimate.total if estimate is not None else 0.0
+                spare = self._pool.spare_permit(avoid=endpoint, tokens=tokens)
+                if spare is not None:
+                    return await self._race(first, endpoint, spare, course, estimate)
+            return endpoint, await first
+        finally:
+            await _ended(first)
+            self._hedging.answered(self._pool.now() - started)
+
+    async def _race(
+        self,
+        first: asyncio.Task[Completion],
+        endpoint: EndpointState,
+        spare: AbstractAsyncContextManager[EndpointState],
+        course: _Course,
+        estimate: Estimate | None,
+    ) -> tuple[EndpointState, Completion]:
+        assert self._hedging is not None
+        async with spare as other:
+            self.spending.reserve(estimate)
+            self._hedging.sent()
+            sent_at = self._pool.now()
+            second = self._pool.loop.create_task(self._exchange(other, course, estimate, sent_at))
+            try:
+                racing = {first: endpoint, second: other}
+                while racing:
+                    done, _ = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        if task.exception() is None:
+                            return racing[task], task.result()
+                        del racing[task]
+                return endpoint, first.result()
+            finally:
+                await _ended(second)
 
     def _success(
         self, completion: Completion, course: _Course, endpoint: EndpointState, latency_s: float
@@ -305,6 +420,12 @@ def _unexpected(error: Exception) -> VQAError:
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     where = f"{PurePath(frame.f_code.co_filename).name}:{line}"
     return VQAError(f"Unexpected {type(error).__name__} at {where}: {error}", code="internal")
+
+
+async def _ended(task: asyncio.Task[Completion]) -> None:
+    """Cancel ``task`` unless it is over, and wait for its end; what it ended with is not asked for."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 _E = TypeVar("_E", bound=VQAError)

@@ -16,8 +16,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -41,11 +41,114 @@ def _require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def _header_lines(value: object) -> tuple[str, ...]:
+    """Headers as lines, each of which is one."""
+    lines = _strings(value)
+    for line in lines:
+        name, colon, content = line.partition(":")
+        _require(
+            bool(colon) and bool(re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip())),
+            "A --header is not of the form 'Name: value'.",
+        )
+        _require(content.isprintable(), f"The value of header {name.strip()} has a line break or control.")
+    return lines
+
+
+def _as_mapping(lines: Iterable[str]) -> dict[str, str]:
+    split = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in split}
+
+
+def key_variables(api_key_env: str) -> tuple[str, ...]:
+    """The environment variables in which an API key is looked for, in order."""
+    return (api_key_env,) if api_key_env else DEFAULT_KEY_VARIABLES
+
+
+def find_api_key(api_key_env: str, environ: Mapping[str, str] | None = None) -> str:
+    """The API key from the environment, "" where none is set (fine for a local server).
+
+    Raises:
+        ConfigError: the variable named by ``api_key_env`` is not set, or the key cannot go in a header.
+    """
+    environ = os.environ if environ is None else environ
+    for name in key_variables(api_key_env):
+        if key := environ.get(name, "").strip():
+            _require(
+                key.isascii() and key.isprintable() and " " not in key,
+                f"The API key in {name} has a space, line break or non-ASCII character: set it again.",
+            )
+            return key
+    _require(
+        not api_key_env,
+        f"The environment variable {api_key_env} (from --api-key-env) is not set or is empty.",
+    )
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedEndpoint:
+    """One of several endpoints that differ in more than their address: ``[[endpoints]]`` in TOML.
+
+    Attributes:
+        base_url: address of an OpenAI-compatible API, with or without /chat/completions.
+        model: its name for the model; default: that of the run.
+        api_key_env: name of the environment variable that holds its key; default: as for the run.
+        header: extra request headers 'Name: value', besides those of the run.
+        weight: how much of the work it gets beside the others, where all have room.
+        max_workers: requests in flight there at most; 0: only the bound over all endpoints.
+        rpm: requests a minute there at most; 0: as for the run.
+        tpm: tokens a minute there at most; 0: as for the run.
+    """
+
+    base_url: str
+    model: str = ""
+    api_key_env: str = ""
+    header: tuple[str, ...] = field(default=(), repr=False)
+    weight: float = 1.0
+    max_workers: int = 0
+    rpm: float = 0.0
+    tpm: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(isinstance(self.base_url, str) and bool(self.base_url), "An endpoint has no base_url.")
+        object.__setattr__(self, "base_url", normalise_base_url(self.base_url))
+        object.__setattr__(self, "header", _header_lines(self.header))
+        where = f"of the endpoint {self.base_url}"
+        _require(self.weight > 0, f"The weight {where} must be above 0.")
+        for name in ("max_workers", "rpm", "tpm"):
+            _require(getattr(self, name) >= 0, f"The {name} {where} must not be negative.")
+
+    @classmethod
+    def of(cls, value: NamedEndpoint | Mapping[str, Any] | str) -> NamedEndpoint:
+        """An endpoint from a TOML table, or from its address alone."""
+        if isinstance(value, NamedEndpoint):
+            return value
+        if isinstance(value, str):
+            return cls(value)
+        known = [option.name for option in fields(cls)]
+        _require(isinstance(value, Mapping), "Each of the endpoints must be a table with a base_url.")
+        for name in value:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" There are {', '.join(known)}."
+            _require(name in known, f"There is no option {name!r} of an endpoint.{hint}")
+        try:
+            return cls(**value)
+        except TypeError as error:
+            raise ConfigError(f"An option of an endpoint is missing or of the wrong type: {error}.") from None
+
+    def headers(self) -> dict[str, str]:
+        """The extra headers as a mapping."""
+        return _as_mapping(self.header)
+
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Which API to ask."""
 
-    base_url: tuple[str, ...] = ("https://api.openai.com/v1",)
+    base_url: tuple[str, ...] = (DEFAULT_BASE_URL,)
     """Address of an OpenAI-compatible API, with or without /chat/completions. Repeat it for several."""
 
     model: str = ""
@@ -67,23 +170,15 @@ class Endpoint:
         urls = _strings(self.base_url)
         _require(bool(urls), "No base URL: give one with --base-url, for example http://localhost:8000/v1.")
         object.__setattr__(self, "base_url", tuple(normalise_base_url(url) for url in urls))
-        object.__setattr__(self, "header", _strings(self.header))
-        for line in self.header:
-            name, colon, value = line.partition(":")
-            _require(
-                bool(colon) and bool(re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip())),
-                "A --header is not of the form 'Name: value'.",
-            )
-            _require(value.isprintable(), f"The value of header {name.strip()} has a line break or control.")
+        object.__setattr__(self, "header", _header_lines(self.header))
 
     def headers(self) -> dict[str, str]:
         """The extra headers as a mapping."""
-        split = (line.partition(":") for line in self.header)
-        return {name.strip(): value.strip() for name, _, value in split}
+        return _as_mapping(self.header)
 
     def key_variables(self) -> tuple[str, ...]:
         """The environment variables in which the API key is looked for, in order."""
-        return (self.api_key_env,) if self.api_key_env else DEFAULT_KEY_VARIABLES
+        return key_variables(self.api_key_env)
 
     def api_key(self, environ: Mapping[str, str] | None = None) -> str:
         """The API key from the environment, "" where none is set (fine for a local server).
@@ -91,19 +186,7 @@ class Endpoint:
         Raises:
             ConfigError: the variable named by ``api_key_env`` is not set, or the key cannot go in a header.
         """
-        environ = os.environ if environ is None else environ
-        for name in self.key_variables():
-            if key := environ.get(name, "").strip():
-                _require(
-                    key.isascii() and key.isprintable() and " " not in key,
-                    f"The API key in {name} has a space, line break or non-ASCII character: set it again.",
-                )
-                return key
-        _require(
-            not self.api_key_env,
-            f"The environment variable {self.api_key_env} (from --api-key-env) is not set or is empty.",
-        )
-        return ""
+        return find_api_key(self.api_key_env, environ)
 
 
 def normalise_base_url(url: str) -> str:
@@ -247,23 +330,114 @@ class ImageOptions:
         _require(1 <= self.jpeg_quality <= 95, "jpeg_quality must be from 1 to 95.")
 
 
+AUTO_BOUND = 2000
+"""Requests in flight at most with --max-workers auto: more than one process makes use of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much at once."""
 
-    max_workers: int = 10
-    """Requests in flight at most, over all endpoints."""
+    max_workers: int | str = 10
+    """Requests in flight at most, over all endpoints. 'auto' finds how many each endpoint makes the best of;
+    'auto:N' the same, N at most."""
+
+    start_workers: int = 8
+    """Requests in flight at first at each endpoint, with --max-workers auto."""
+
+    rpm: float = 0.0
+    """Requests a minute at each endpoint at most. 0: what its replies tell, by their headers and 429s."""
+
+    tpm: float = 0.0
+    """Tokens a minute at each endpoint at most, prompt and completion. 0: what its replies tell."""
 
     max_response_bytes: int = 8 * _MIB
     """Refuse replies larger than this, after decompression."""
 
+    on_outage: Literal["wait", "stop"] = "wait"
+    """When every endpoint is down: wait and probe them now and then, for up to max_outage; or stop the run,
+    which the same command resumes."""
+
     max_outage: float = 600.0
-    """Seconds for which every endpoint may be down before the run stops (resumable)."""
+    """Seconds for which every endpoint may be down, or refuse with 429, before the run stops (resumable)."""
+
+    hedge: str = ""
+    """Send a request again, to another endpoint if there is one, when its answer takes longer than that of
+    this share of requests, such as p95; the first answer counts. Costs 2 % more requests at most. Default:
+    off."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.max_workers <= 100_000, "max_workers must be from 1 to 100000.")
+        if isinstance(self.max_workers, str) and self.max_workers.strip().isdecimal():
+            object.__setattr__(self, "max_workers", int(self.max_workers))
+        _require(
+            isinstance(self.max_workers, int)
+            or re.fullmatch(r"auto(:\d{1,6})?", self.max_workers) is not None,
+            f"max_workers must be a number, 'auto' or 'auto:N', not {self.max_workers!r}.",
+        )
+        _require(1 <= self.width_bound <= 100_000, "max_workers must be from 1 to 100000.")
+        _require(1 <= self.start_workers <= 100_000, "start_workers must be from 1 to 100000.")
+        for name in ("rpm", "tpm", "max_outage"):
+            _require(0 <= getattr(self, name) < 1e12, f"{name} must not be negative.")
         _require(self.max_response_bytes >= 1024, "max_response_bytes must be at least 1024.")
-        _require(self.max_outage >= 0, "max_outage must not be negative.")
+        _require(
+            not self.hedge or re.fullmatch(r"p[5-9]\d(\.\d)?", self.hedge) is not None,
+            f"hedge must be a percentile from p50 to p99, such as p95, not {self.hedge!r}.",
+        )
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether each endpoint's width is found by trying."""
+        return isinstance(self.max_workers, str)
+
+    @property
+    def width_bound(self) -> int:
+        """Requests in flight at most, over all endpoints."""
+        if isinstance(self.max_workers, int):
+            return self.max_workers
+        return int(self.max_workers.partition(":")[2] or AUTO_BOUND)
+
+    def bounded(self, most: int) -> Limits:
+        """The same with a lower bound."""
+        return replace(self, max_workers=f"auto:{most}" if self.is_adaptive else most)
+
+    def hedge_share(self) -> float:
+        """The share of requests that are not sent again, 0 where none is."""
+        return float(self.hedge[1:]) / 100 if self.hedge else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a run may cost. Once that is used up, it ends drained, and the same command resumes."""
+
+    max_requests: int = 0
+    """Requests that this run may send, retries included. 0: no limit."""
+
+    max_tokens_total: int = 0
+    """Tokens that this run may spend, prompts and answers together. 0: no limit."""
+
+    max_cost: float = 0.0
+    """What this run may cost, in US dollars. Prices are those below, else of the genai-prices package
+    (extra 'cost'). 0: no limit."""
+
+    price_input: float | None = None
+    """Price of a million prompt tokens, in US dollars. Default: looked up by the model's name."""
+
+    price_output: float | None = None
+    """Price of a million answer tokens, in US dollars."""
+
+    deadline: float = 0.0
+    """Seconds after which the run stops. 0: none."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_requests", "max_tokens_total", "max_cost", "deadline"):
+            _require(0 <= getattr(self, name) < 1e18, f"{name} must not be negative.")
+        for name in ("price_input", "price_output"):
+            price = getattr(self, name)
+            _require(price is None or 0 <= price < 1e9, f"{name} must not be negative.")
+        _require(
+            (self.price_input is None) == (self.price_output is None),
+            "Give both --price-input and --price-output, or neither.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +467,8 @@ class RetryPolicy:
     """Attempts per record at most, the first included."""
 
     max_retry_time: float = 900.0
-    """Seconds after which a record is not tried again."""
+    """Seconds after which a record is not tried again; waiting for an endpoint that is down or limited does
+    not count."""
 
     backoff_base: float = 0.5
     """The wait before attempt n+1 is random, up to backoff_base x 2^(n-1) seconds."""
@@ -302,10 +477,16 @@ class RetryPolicy:
     """The longest wait of our own, in seconds."""
 
     retry_after_max: float = 120.0
-    """The longest Retry-After of a server that is honoured, in seconds; a longer one ends the record."""
+    """The longest Retry-After of an error other than 429 that is honoured, in seconds; a longer one ends the
+    record. A 429 is waited for up to max_outage, by all who ask that endpoint."""
+
+    retry_share: float = 0.5
+    """Retries at most for each answer; beyond that they are slowed down, so that a bad hour does not double
+    the load. 0: no such bound."""
 
     def __post_init__(self) -> None:
         _require(self.max_attempts >= 1, "max_attempts must be at least 1.")
+        _require(0 <= self.retry_share <= 100, "retry_share must be from 0 to 100.")
         for name in ("max_retry_time", "backoff_base", "backoff_max", "retry_after_max"):
             _require(0 <= getattr(self, name) < 1e6, f"{name} must be a number of seconds, not negative.")
 
@@ -348,9 +529,40 @@ class Config:
     columns: Columns = field(default_factory=Columns)
     images: ImageOptions = field(default_factory=ImageOptions)
     limits: Limits = field(default_factory=Limits)
+    budget: Budget = field(default_factory=Budget)
     timeouts: Timeouts = field(default_factory=Timeouts)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     journal: JournalOptions = field(default_factory=JournalOptions)
+    endpoints: tuple[NamedEndpoint, ...] = ()
+
+    def __post_init__(self) -> None:
+        given = (self.endpoints,) if isinstance(self.endpoints, str | Mapping) else self.endpoints
+        object.__setattr__(self, "endpoints", tuple(NamedEndpoint.of(value) for value in given))
+        _require(
+            not self.endpoints or self.endpoint.base_url == (DEFAULT_BASE_URL,),
+            "Endpoints are named both by base_url and in [[endpoints]]: use one of the two.",
+        )
+
+    def all_endpoints(self) -> tuple[NamedEndpoint, ...]:
+        """The endpoints to ask, each with its own model, key variable, headers and rates filled in."""
+        run = self.endpoint
+        named = self.endpoints or tuple(NamedEndpoint(url) for url in dict.fromkeys(run.base_url))
+        return tuple(
+            replace(
+                one,
+                model=one.model or run.model,
+                api_key_env=one.api_key_env or run.api_key_env,
+                header=(*run.header, *one.header),
+                rpm=one.rpm or self.limits.rpm,
+                tpm=one.tpm or self.limits.tpm,
+            )
+            for one in named
+        )
+
+    @property
+    def model(self) -> str:
+        """The name of the model; of several, all their names."""
+        return ", ".join(dict.fromkeys(one.model for one in self.all_endpoints()))
 
     @classmethod
     def of(cls, **options: Any) -> Config:
@@ -361,15 +573,18 @@ class Config:
         """
         known = option_groups()
         chosen: dict[str, dict[str, Any]] = {}
+        endpoints = options.pop("endpoints", ())
         for name, value in options.items():
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise ConfigError(f"There is no option {name!r}.{hint}")
             chosen.setdefault(known[name], {})[name] = value
-        groups = {f.name: f.default_factory for f in fields(cls)}
+        groups = option_classes()
         try:
-            return cls(**{group: groups[group](**values) for group, values in chosen.items()})  # type: ignore[operator]
+            return cls(
+                **{group: groups[group](**values) for group, values in chosen.items()}, endpoints=endpoints
+            )
         except TypeError as error:
             raise ConfigError(f"An option has a value of the wrong type: {error}.") from None
 
@@ -378,14 +593,14 @@ class Config:
         images = asdict(self.images)
         for name in ("image_cache_bytes", "encoded_bytes", "allow_private_urls", "max_file_bytes"):
             del images[name]
-        return {"model": self.endpoint.model, **asdict(self.sampling), **asdict(self.columns), **images}
+        return {"model": self.model, **asdict(self.sampling), **asdict(self.columns), **images}
+
+
+def option_classes() -> dict[str, Any]:
+    """The classes that options stand in, by their names in Config."""
+    return {f.name: f.default_factory for f in fields(Config) if f.name != "endpoints"}
 
 
 def option_groups() -> dict[str, str]:
     """Each option's name and the name of the group that it stands in."""
-    defaults = Config()
-    return {
-        option.name: group.name
-        for group in fields(Config)
-        for option in fields(getattr(defaults, group.name))
-    }
+    return {option.name: name for name, group in option_classes().items() for option in fields(group)}

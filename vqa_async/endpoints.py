@@ -3,9 +3,12 @@
 The pool hands out permits. A permit means "on the wire": it is taken when everything is ready to be sent
 and given back as soon as the reply is in (and saved, where it is to be saved). Waiting is first come, first
 served and never polls: whoever waits is woken by a permit that is given back, or by a timer set for the
-moment at which a pause ends or a probe is due.
+moment at which a pause ends, a rate allows more, or a probe is due.
 
-Choice: the endpoint with the smallest share of its width in use, not the one that just failed this record.
+Choice: the endpoint with the least load, which is its requests in flight times their usual latency (the "peak
+EWMA" of Finagle's load balancer), held against its weight and against the share of requests that it answers;
+not the one that just failed this record; and where it costs nothing, the one that has seen the image before,
+whose caches may still hold it.
 """
 
 from __future__ import annotations
@@ -15,22 +18,67 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
-from vqa_async.chat import Body
-from vqa_async.config import Limits, Timeouts
-from vqa_async.errors import RateLimited, RequestError, ResponseError, ServerError, TransportError
-from vqa_async.limits import Breaker, Gate
+from vqa_async.chat import Body, opening_of
+from vqa_async.config import Limits, NamedEndpoint, Timeouts
+from vqa_async.errors import (
+    AuthError,
+    EndpointNotFound,
+    ModelNotFound,
+    QuotaExceeded,
+    RateLimited,
+    RequestError,
+    ResponseError,
+    ServerError,
+    TransportError,
+)
+from vqa_async.limits import AdaptiveWidth, Breaker, Gate, Rates, RetryBudget, Standing, Unit
 from vqa_async.transport import Request
 
 CHECK_START_AFTER = 3
 """Failures in a row after which an endpoint that never answered is taken for wrong rather than unlucky."""
+
+_HOPELESS = (AuthError, QuotaExceeded, ModelNotFound, EndpointNotFound)
+"""Errors that say of an endpoint that no request to it can succeed until somebody changes something."""
+
+_NEWEST = 0.1
+"""Weight of the newest latency in the usual one."""
+
+_QUALITY = 4
+"""An endpoint that answers half of what it is asked gets a sixteenth of the load: every failure costs its
+record a wait, and somebody else the request."""
+
+_AFFINITY = 1.25
+"""How much more loaded than the best the endpoint may be that has seen an image before."""
+
+_DOWN_FOR_ALL_S = 20.0
+_LIMITED_FOR_ALL_S = 60.0
+"""Seconds of nothing but failures, and of nothing but 429s, after which attempts are no longer counted."""
+
+_LISTEN_FIRST = 8
+_LISTEN_EVERY = 32
+"""Replies whose headers are read to see whether the endpoint tells rates."""
+
+_RETRIES_AT_ONCE = 0.5
+_RETRIES_PER_S = 0.1
+"""Retries that may be saved up, and those that are allowed each second whatever happens, for each of the
+width."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointStatistics:
     """One endpoint, as it stands.
 
-    ``waits_until`` is the loop time before which nothing starts there (0: now), ``reason`` says why.
+    Attributes:
+        url: its base URL.
+        in_flight: requests on the wire.
+        width: requests on the wire at most, now.
+        waits_until: loop time before which nothing starts there (0: now).
+        reason: why it waits, or why it is not asked any more; "" where neither.
+        rpm: requests a minute that it is asked at most; 0 where nothing limits them.
+        latency_s: how long an answer usually takes.
+        quality: share of the latest requests that it answered.
     """
 
     url: str
@@ -38,74 +86,157 @@ class EndpointStatistics:
     width: int
     waits_until: float
     reason: str
+    rpm: float = 0.0
+    latency_s: float = 0.0
+    quality: float = 1.0
 
 
 @dataclass(slots=True, eq=False)
 class EndpointState:
-    """One endpoint: address, headers, and how it fares. ``eq=False``: there is one of each."""
+    """One endpoint: address, headers, and how it fares. ``eq=False``: there is one of each.
+
+    Attributes:
+        url: base URL.
+        model: its name for the model.
+        headers: of every request, the key among them.
+        gate, breaker: what may be sent, and whether it is worth it.
+        weight: share of the work beside the others.
+        key_hint: a sentence on where its key came from, added where it is refused.
+        proven: whether it ever gave a completion.
+        closed: why it is not asked any more, "" while it is.
+        latency_s: how long an answer usually takes, 0 before the first.
+    """
 
     url: str
+    model: str
     headers: Mapping[str, str] = field(repr=False)
     gate: Gate
     breaker: Breaker
+    weight: float = 1.0
+    key_hint: str = ""
     proven: bool = False
-    """Whether it ever gave a completion."""
+    closed: str = ""
+    latency_s: float = 0.0
+    _replies: int = 0
+    _tells_rates: bool = False
     completions_url: str = field(init=False)
+    _opening: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.completions_url = f"{self.url}/chat/completions"
+        self._opening = opening_of(self.model)
 
     def request(self, body: Body, timeouts: Timeouts, limits: Limits) -> Request:
-        """The HTTP request that carries ``body`` to this endpoint."""
+        """The HTTP request that carries ``body`` to this endpoint, under its name for the model."""
+        pieces, size = body.for_model(self._opening)
         return Request(
             url=self.completions_url,
             headers=self.headers,
-            body=body.pieces,
-            size=body.size,
+            body=pieces,
+            size=size,
             timeout_s=timeouts.timeout,
             connect_timeout_s=timeouts.connect_timeout,
             max_response_bytes=limits.max_response_bytes,
         )
 
-    def admits(self, now: float) -> bool:
-        """Whether a request may start here at ``now``."""
-        return self.gate.admits(now) and self.breaker.admits(now)
+    def is_refusing(self, now: float) -> bool:
+        """Whether it has refused everybody for a while: one more refusal says nothing of the record it
+        meets."""
+        down, limited = self.breaker.down_since, self.gate.limited_since
+        return (down is not None and now - down > _DOWN_FOR_ALL_S) or (
+            limited is not None and now - limited > _LIMITED_FOR_ALL_S
+        )
 
-    def waits_until(self) -> float:
+    def is_listened_to(self) -> bool:
+        """Whether the headers of the next reply are worth reading: those of an endpoint that never says
+        anything about rates are looked at only now and then."""
+        self._replies += 1
+        return self._tells_rates or self._replies <= _LISTEN_FIRST or self._replies % _LISTEN_EVERY == 0
+
+    def heard(self, now: float, standings: Mapping[Unit, Standing]) -> None:
+        """The headers of a reply say where we stand with the limits here."""
+        self._tells_rates = True
+        self.gate.rates.heard(now, standings)
+
+    def admits(self, now: float, tokens: float = 0.0) -> bool:
+        """Whether a request of about ``tokens`` tokens may start here at ``now``."""
+        return not self.closed and self.gate.admits(now, tokens) and self.breaker.admits(now)
+
+    def waits_until(self, now: float = 0.0, tokens: float = 0.0) -> float:
         """The time before which nothing starts here."""
-        return max(self.gate.resume_at, self.breaker.open_until if self.breaker.is_open else 0.0)
+        opens_at = self.gate.opens_at(now, tokens)
+        return max(opens_at, self.breaker.open_until) if self.breaker.is_open else opens_at
+
+    def load(self, default_s: float) -> float:
+        """How much there is to do here, in seconds of work; ``default_s`` for a latency that is not known."""
+        work = (self.gate.in_flight + 1) * (self.latency_s or default_s)
+        return work / (self.weight * max(self.breaker.quality, 0.05) ** _QUALITY)
 
     def statistics(self, now: float) -> EndpointStatistics:
         """A snapshot."""
-        until = self.waits_until()
-        reason = "" if until <= now else "endpoint down" if self.breaker.is_open else "rate limit"
-        return EndpointStatistics(self.url, self.gate.in_flight, int(self.gate.width), until, reason)
+        pause = max(self.gate.resume_at, self.breaker.open_until if self.breaker.is_open else 0.0)
+        reason = "" if pause <= now else "endpoint down" if self.breaker.is_open else "rate limit"
+        return EndpointStatistics(
+            url=self.url,
+            in_flight=self.gate.in_flight,
+            width=int(self.gate.width),
+            waits_until=pause,
+            reason=self.closed or reason,
+            rpm=self.gate.rates.per_minute(),
+            latency_s=self.latency_s,
+            quality=self.breaker.quality,
+        )
+
+
+def endpoint_state(
+    options: NamedEndpoint, headers: Mapping[str, str], limits: Limits, *, key_hint: str = ""
+) -> EndpointState:
+    """An endpoint that has not been asked yet."""
+    most = min(options.max_workers or limits.width_bound, limits.width_bound)
+    adaptive = AdaptiveWidth(start=limits.start_workers, limit=most) if limits.is_adaptive else None
+    return EndpointState(
+        url=options.base_url,
+        model=options.model,
+        headers=headers,
+        gate=Gate(most, adaptive=adaptive, rates=Rates(rpm=options.rpm, tpm=options.tpm)),
+        breaker=Breaker(),
+        weight=options.weight,
+        key_hint=key_hint,
+    )
 
 
 class EndpointPool:
     """Permits for a set of endpoints, with one bound over all of them.
 
     Args:
-        urls: base URLs.
-        headers: headers of every request, the key among them.
-        limits: ``max_workers`` over all endpoints, ``max_outage``.
+        endpoints: what is asked.
+        limits: ``max_workers`` over all endpoints, what to do in an outage.
+        retry_share: retries for each answer, see RetryBudget.
         clock: seconds, monotonic; by default that of the running event loop, to which the pool belongs.
+        on_closed: told in a sentence when an endpoint is not asked any more, because others are left.
     """
 
     def __init__(
         self,
-        urls: Sequence[str],
-        headers: Mapping[str, str],
+        endpoints: Sequence[EndpointState],
         limits: Limits,
         *,
+        retry_share: float = 0.0,
         clock: Callable[[], float] | None = None,
+        on_closed: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._endpoints = [
-            EndpointState(url, headers, Gate(limits.max_workers), Breaker()) for url in dict.fromkeys(urls)
-        ]
+        self.endpoints = tuple(endpoints)
         self._limits = limits
+        self._bound = limits.width_bound
+        self._on_closed = on_closed
         self.loop = asyncio.get_running_loop()  # asked for once: on Python 3.11 that costs a system call
         self.now = clock or self.loop.time
+        self._retries = RetryBudget(
+            retry_share,
+            at_once=max(10.0, self._bound * _RETRIES_AT_ONCE),
+            per_s=max(1.0, self._bound * _RETRIES_PER_S),
+            now=self.now(),
+        )
         self._in_flight = 0
         self._waiters: deque[_Permit] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -119,25 +250,73 @@ class EndpointPool:
         """Permits handed out."""
         return self._in_flight
 
+    @property
+    def width(self) -> int:
+        """Requests in flight at most, now, over all endpoints."""
+        return max(1, min(self._bound, sum(int(e.gate.width) for e in self.endpoints if not e.closed)))
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether tokens are limited somewhere, so that permits must be asked for with an estimate."""
+        return any(endpoint.gate.rates.counts_tokens for endpoint in self.endpoints)
+
     def statistics(self) -> tuple[EndpointStatistics, ...]:
         """A snapshot of each endpoint."""
         now = self.now()
-        return tuple(endpoint.statistics(now) for endpoint in self._endpoints)
+        return tuple(endpoint.statistics(now) for endpoint in self.endpoints)
 
-    def permit(self, *, avoid: EndpointState | None = None) -> AbstractAsyncContextManager[EndpointState]:
+    def permit(
+        self, *, avoid: EndpointState | None = None, tokens: float = 0.0, key: str = ""
+    ) -> AbstractAsyncContextManager[EndpointState]:
         """A permit to have one request on the wire, as ``async with``; gives the endpoint to send it to.
 
-        ``avoid`` is the endpoint that just failed the record: another one is taken if there is a choice.
+        Args:
+            avoid: the endpoint that just failed the record: another one is taken if there is a choice.
+            tokens: what the request will take, about; only matters where tokens are limited.
+            key: what requests have in common that better go to the same endpoint, such as an image.
         """
-        return _Permit(self, avoid)
+        return _Permit(self, avoid, tokens, key)
+
+    def spare_permit(
+        self, *, avoid: EndpointState, tokens: float
+    ) -> AbstractAsyncContextManager[EndpointState] | None:
+        """A permit that is to be had at once, without anybody having to wait for it; else None."""
+        now = self.now()
+        if self._waiters or self._choose(avoid, tokens, "", now) is None:
+            return None
+        return _Permit(self, avoid, tokens, "")
+
+    def retry_delay_s(self) -> float:
+        """Count a retry; seconds for which it must wait, so that retries do not double the load."""
+        now = self.now()
+        delay_s = self._retries.ready_at(now) - now
+        self._retries.spent(now)
+        return delay_s
 
     # --- what came back ---------------------------------------------------------------------------------
 
-    def succeeded(self, endpoint: EndpointState) -> None:
-        """``endpoint`` gave a completion."""
+    def succeeded(self, endpoint: EndpointState, *, sent_at: float | None = None) -> None:
+        """``endpoint`` gave a completion for what was sent at ``sent_at`` of the pool's time."""
+        now = self.now()
         endpoint.proven = True
-        endpoint.gate.succeeded()
         endpoint.breaker.succeeded()
+        if sent_at is None:
+            sent_at = now
+        else:
+            latency_s = now - sent_at
+            known_s = endpoint.latency_s
+            endpoint.latency_s = known_s + _NEWEST * (latency_s - known_s) if known_s else latency_s
+        endpoint.gate.succeeded(now, sent_at=sent_at)
+        self._retries.succeeded(now)
+
+    def abandoned(self, endpoint: EndpointState, *, sent_at: float) -> None:
+        """What was sent at ``sent_at`` was cancelled."""
+        endpoint.gate.failed(self.now(), sent_at=sent_at)
+
+    def settled(self, endpoint: EndpointState, tokens: float) -> None:
+        """A request took ``tokens`` more than it was estimated at (fewer: a negative number)."""
+        if endpoint.gate.rates.counts_tokens:
+            endpoint.gate.rates.settled(self.now(), tokens)
 
     def failed(self, endpoint: EndpointState, error: RequestError, *, sent_at: float | None = None) -> None:
         """``endpoint`` failed a request: pause it, count it, and mark ``error`` where it ends the run.
@@ -150,62 +329,89 @@ class EndpointPool:
         now = self.now()
         sent_at = now if sent_at is None else sent_at
         if isinstance(error, RateLimited):
-            endpoint.breaker.succeeded()
+            endpoint.breaker.answered()
             self._rate_limited(endpoint, error, now, sent_at)
-        elif isinstance(error, TransportError | ServerError):
-            endpoint.breaker.failed(now, sent_at=sent_at)
+            return
+        endpoint.gate.failed(now, sent_at=sent_at, timed_out=error.code == "timeout")
+        if isinstance(error, TransportError | ServerError):
+            refused = isinstance(error, TransportError) and error.code in ("connect", "dns")
+            endpoint.breaker.failed(now, sent_at=sent_at, refused=refused)
             self._judge_outage(error, now)
         elif isinstance(error, ResponseError) and error.code == "html_response":
             endpoint.breaker.failed(now, sent_at=sent_at)
             error.stops_run = self._never_answered()
             self._judge_outage(error, now)
         else:
-            endpoint.breaker.succeeded()  # it answers, even if not as hoped
+            endpoint.breaker.answered()  # it answers, even if not as hoped
+        if isinstance(error, _HOPELESS) or (error.stops_run and error.code == "tls"):
+            self._close(endpoint, error)
+
+    def _close(self, endpoint: EndpointState, error: RequestError) -> None:
+        """Ask ``endpoint`` no more, where others are left; else ``error`` ends the run."""
+        others = [e for e in self.endpoints if e is not endpoint and not e.closed]
+        if not others:
+            return
+        error.stops_run = False
+        error.retryable = True
+        if not endpoint.closed:
+            endpoint.closed = error.code
+            self._on_closed(f"{endpoint.url} is not asked any more: {error.message}")
 
     def _rate_limited(self, endpoint: EndpointState, error: RateLimited, now: float, sent_at: float) -> None:
         wait_s = error.retry_after_s
         endpoint.gate.rate_limited(now, wait_s, sent_at=sent_at)
-        if any(e.waits_until() <= now for e in self._endpoints):
-            error.retry_after_s = None  # another endpoint can take the record now
-        elif wait_s is not None and all(
-            e.gate.resume_at - now > self._limits.max_outage for e in self._endpoints
-        ):
+        error.retry_after_s = None  # it is the gate that waits, for all
+        asked = [e for e in self.endpoints if not e.closed]
+        if any(e.gate.resume_at <= now for e in asked):
+            return
+        longest = self._limits.max_outage
+        if wait_s is not None and all(e.gate.resume_at - now > longest for e in asked):
             error.stops_run = True
             _add(error, f"It asks to wait {wait_s:,.0f} s: run the same command again after that.")
+        elif all(e.gate.limited_since is not None and now - e.gate.limited_since > longest for e in asked):
+            error.stops_run = True
+            _add(
+                error, f"It has answered nothing else for {longest:,.0f} s: run the same command again later."
+            )
 
     def _judge_outage(self, error: RequestError, now: float) -> None:
         if isinstance(error, TransportError) and error.code in ("connect", "dns") and self._never_answered():
             error.stops_run = True
             return
-        downs = [e.breaker.down_since for e in self._endpoints]
-        if all(down is not None and now - down >= self._limits.max_outage for down in downs):
+        longest = self._limits.max_outage if self._limits.on_outage == "wait" else 0.0
+        downs = [e.breaker.down_since for e in self.endpoints if not e.closed]
+        if all(down is not None and now - down >= longest for down in downs):
             error.stops_run = True
-            _add(
-                error,
-                f"No endpoint has answered for {self._limits.max_outage:,.0f} s: "
-                "run the same command again when one does.",
+            said = (
+                f" for {longest:,.0f} s"
+                if longest
+                else ", and the run is not to wait for one (--on-outage stop)"
             )
+            _add(error, f"No endpoint has answered{said}: run the same command again when one does.")
 
     def _never_answered(self) -> bool:
         """Whether nothing has answered since the start, and not by bad luck."""
-        return not any(e.proven for e in self._endpoints) and all(
-            e.breaker.failures >= CHECK_START_AFTER for e in self._endpoints
+        return not any(e.proven for e in self.endpoints) and all(
+            e.breaker.failures >= CHECK_START_AFTER for e in self.endpoints if not e.closed
         )
 
     # --- permits ----------------------------------------------------------------------------------------
 
     def _take(self, permit: _Permit) -> EndpointState | None:
         """An endpoint at once, if nobody is before us; else a place in the line, and None."""
-        if not self._waiters and (endpoint := self._choose(permit.avoid)) is not None:
-            return self._enter(permit, endpoint)
+        if not self._waiters:
+            now = self.now()
+            endpoint = self._choose(permit.avoid, permit.tokens, permit.key, now)
+            if endpoint is not None:
+                return self._enter(permit, endpoint, now)
         permit.turn = self.loop.create_future()
         self._waiters.append(permit)
         self._wake()
         return None
 
-    def _enter(self, permit: _Permit, endpoint: EndpointState) -> EndpointState:
+    def _enter(self, permit: _Permit, endpoint: EndpointState, now: float) -> EndpointState:
         self._in_flight += 1
-        endpoint.gate.in_flight += 1
+        endpoint.gate.entered(now, permit.tokens)
         permit.endpoint = endpoint
         permit.is_probe = endpoint.breaker.entered()
         return endpoint
@@ -214,7 +420,7 @@ class EndpointPool:
         endpoint, permit.endpoint = permit.endpoint, None
         assert endpoint is not None
         self._in_flight -= 1
-        endpoint.gate.in_flight -= 1
+        endpoint.gate.left()
         if permit.is_probe:
             endpoint.breaker.probe_ended()
         self._wake()
@@ -222,30 +428,41 @@ class EndpointPool:
     def _wake(self) -> None:
         """Hand out what is free to those who wait, in their order."""
         # With all permits out nothing needs a timer: whoever gives one back comes here.
-        while self._waiters and self._in_flight < self._limits.max_workers:
+        while self._waiters and self._in_flight < self._bound:
             permit = self._waiters[0]
             assert permit.turn is not None
             if not permit.turn.done():  # else it was cancelled while it waited
-                endpoint = self._choose(permit.avoid)
+                now = self.now()
+                endpoint = self._choose(permit.avoid, permit.tokens, permit.key, now)
                 if endpoint is None:
-                    self._set_timer()
+                    self._set_timer(now, permit.tokens)
                     return
-                permit.turn.set_result(self._enter(permit, endpoint))
+                permit.turn.set_result(self._enter(permit, endpoint, now))
             self._waiters.popleft()
 
-    def _choose(self, avoid: EndpointState | None) -> EndpointState | None:
-        if self._in_flight >= self._limits.max_workers:
+    def _choose(
+        self, avoid: EndpointState | None, tokens: float, key: str, now: float
+    ) -> EndpointState | None:
+        if self._in_flight >= self._bound:
             return None
-        now = self.now()
-        if len(self._endpoints) == 1:
-            return self._endpoints[0] if self._endpoints[0].admits(now) else None
-        free = [endpoint for endpoint in self._endpoints if endpoint.admits(now)]
-        return min(free, key=lambda e: (e is avoid, e.gate.in_flight / e.gate.width), default=None)
+        if len(self.endpoints) == 1:
+            return self.endpoints[0] if self.endpoints[0].admits(now, tokens) else None
+        free = [endpoint for endpoint in self.endpoints if endpoint.admits(now, tokens)]
+        if len(free) < 2:
+            return free[0] if free else None
+        default_s = min((e.latency_s for e in self.endpoints if e.latency_s), default=1.0)
+        loads = {id(e): e.load(default_s) for e in free}
+        best = min(free, key=lambda e: (e is avoid, loads[id(e)]))
+        if key:
+            home = max(free, key=lambda e: _rank(key, e.url))
+            if home is not avoid and loads[id(home)] <= _AFFINITY * loads[id(best)]:
+                return home
+        return best
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, now: float, tokens: float) -> None:
         """Wake up at the next moment that changes something by itself: the end of a pause."""
-        now = self.now()
-        next_end = min((end for e in self._endpoints if (end := e.waits_until()) > now), default=None)
+        ends = (e.waits_until(now, tokens) for e in self.endpoints if not e.closed)
+        next_end = min((end for end in ends if end > now), default=None)
         if self._timer is not None and next_end == self._timer_at:
             return
         self.close()
@@ -264,6 +481,11 @@ class EndpointPool:
             self._timer = None
 
 
+def _rank(key: str, url: str) -> bytes:
+    """Rendezvous hashing (Thaler and Ravishankar, 1998): each key has its order of the endpoints."""
+    return blake2b(f"{key}\n{url}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
 def _add(error: RequestError, sentence: str) -> None:
     error.message = f"{error.message.rstrip('. ')}. {sentence}"
 
@@ -271,11 +493,13 @@ def _add(error: RequestError, sentence: str) -> None:
 class _Permit:
     """One permit, as an async context manager; while it waits, its place in the line."""
 
-    __slots__ = ("_pool", "avoid", "endpoint", "is_probe", "turn")
+    __slots__ = ("_pool", "avoid", "endpoint", "is_probe", "key", "tokens", "turn")
 
-    def __init__(self, pool: EndpointPool, avoid: EndpointState | None) -> None:
+    def __init__(self, pool: EndpointPool, avoid: EndpointState | None, tokens: float, key: str) -> None:
         self._pool = pool
         self.avoid = avoid
+        self.tokens = tokens
+        self.key = key
         self.endpoint: EndpointState | None = None
         self.is_probe = False
         self.turn: asyncio.Future[EndpointState] | None = None

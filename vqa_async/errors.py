@@ -16,6 +16,7 @@
           EndpointNotFound   stop the run: no chat API at this address
           Rejected           do not retry: content filter, too long, bad image
         ResponseError        200, but not a completion: retry, bounded
+      BudgetReached          stop the run: it may not cost more, or not take longer
       JournalError           stop the run: the files cannot be trusted
         JournalLocked        another run holds the output
         JournalDamaged       a line was changed or lost; `--repair` mends it
@@ -36,6 +37,7 @@ from typing import Any
 
 __all__ = [
     "AuthError",
+    "BudgetReached",
     "ConfigError",
     "DiskError",
     "EndpointNotFound",
@@ -247,6 +249,14 @@ class ResponseError(RequestError):
         super().__init__(message, endpoint=endpoint, code=code)
         self.excerpt = excerpt
         self.retryable = retryable
+
+
+class BudgetReached(VQAError):
+    """The run has used up what it was given: requests, tokens, money, time. The same command goes on."""
+
+    code = "budget"
+    retryable = True
+    stops_run = True
 
 
 class JournalError(VQAError):

@@ -74,6 +74,8 @@ class RunStatistics:
         failed_retryable: those of ``failed`` that the next run tries again.
         failures_by_type: records failed in this run, by error code.
         endpoints: how each endpoint fares.
+        requests: requests sent since the engine was opened, retries included.
+        cost: US dollars spent since then; None where no prices were given.
     """
 
     succeeded: int = 0
@@ -90,6 +92,8 @@ class RunStatistics:
     expected_is_exact: bool = False
     failures_by_type: dict[str, int] = field(default_factory=dict)
     endpoints: tuple[EndpointStatistics, ...] = ()
+    requests: int = 0
+    cost: float | None = None
 
     @property
     def seen(self) -> int:
@@ -142,6 +146,8 @@ class Tally:
         expected: int,
         expected_is_exact: bool,
         endpoints: tuple[EndpointStatistics, ...],
+        requests: int,
+        cost: float | None,
     ) -> RunStatistics:
         """A frozen copy, with what others own added."""
         return RunStatistics(
@@ -159,4 +165,6 @@ class Tally:
             expected_is_exact=expected_is_exact,
             failures_by_type=dict(self.failures_by_type),
             endpoints=endpoints,
+            requests=requests,
+            cost=cost,
         )

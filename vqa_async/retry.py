@@ -24,8 +24,10 @@ def next_wait(
 
     Args:
         error: what the last attempt ended with.
-        attempt: attempts made so far, 1 after the first.
-        elapsed_s: seconds since the first attempt began.
+        attempt: attempts made so far, 1 after the first; those do not count that failed because the endpoint
+        is
+            down or refuses everybody.
+        elapsed_s: seconds spent on the record so far, without waiting for its turn.
         policy: the bounds.
         rng: source of the jitter.
     """
@@ -49,7 +51,8 @@ def _wait(error: RequestError, attempt: int, policy: RetryPolicy, rng: random.Ra
 
 def backoff_bound(attempt: int, policy: RetryPolicy) -> float:
     """The longest wait of our own after ``attempt`` attempts, in seconds."""
-    return min(policy.backoff_max, policy.backoff_base * 2.0 ** min(attempt - 1, 60))
+    doublings = min(max(attempt - 1, 0), 60)
+    return min(policy.backoff_max, policy.backoff_base * 2.0**doublings)
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: float) -> float | None:

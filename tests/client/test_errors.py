@@ -67,6 +67,7 @@ FLAGS = {
     "EndpointNotFound": (True, True),
     "Rejected": (False, False),
     "ResponseError": (True, False),
+    "BudgetReached": (True, True),
     "JournalError": (False, True),
     "JournalLocked": (False, True),
     "JournalDamaged": (False, True),

@@ -17,10 +17,12 @@ import orjson
 from vqa_async.chat import RequestForm
 from vqa_async.client import VLMClient
 from vqa_async.config import Config
-from vqa_async.endpoints import EndpointPool
+from vqa_async.endpoints import EndpointPool, endpoint_state
 from vqa_async.images import ImageLoader
 from vqa_async.models import ImageRef, Message, Record, Result
+from vqa_async.spending import Spending
 from vqa_async.testing import reply
+from vqa_async.tokens import TokenEstimator
 from vqa_async.transport import AiohttpTransport, Transport
 
 T = TypeVar("T")
@@ -175,7 +177,14 @@ async def asking(
         waits.append(seconds)
 
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-    pool = EndpointPool(config.endpoint.base_url, headers | config.endpoint.headers(), config.limits)
+    pool = EndpointPool(
+        [
+            endpoint_state(one, headers | one.headers(), config.limits, key_hint="Look at MY_KEY.")
+            for one in config.all_endpoints()
+        ],
+        config.limits,
+        retry_share=config.retry.retry_share,
+    )
     async with ImageLoader(config.images) as images:
         client = VLMClient(
             form=RequestForm("m", config.sampling),
@@ -185,7 +194,8 @@ async def asking(
             timeouts=config.timeouts,
             limits=config.limits,
             retry=config.retry,
-            key_hint="Look at MY_KEY.",
+            spending=Spending(config.budget, "m"),
+            tokens=TokenEstimator("m", max_tokens=config.sampling.max_tokens),
             secrets=(key, *secrets),
             rng=random.Random(7),
             sleep=sleep or pass_over,

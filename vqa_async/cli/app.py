@@ -20,8 +20,9 @@ from rich.text import Text
 
 from vqa_async.cli.console import OutputLost, emit, open_console, say
 from vqa_async.cli.exits import EXIT_CLOSED, EXIT_STOPPED, EXIT_USAGE
-from vqa_async.cli.layers import layers, split_variable
+from vqa_async.cli.layers import layers, named_endpoints, split_variable
 from vqa_async.config import (
+    Budget,
     Columns,
     Config,
     Endpoint,
@@ -40,8 +41,9 @@ Input = Annotated[str, Parameter(env_var=())]
 _WHERE = Group("Where", sort_key=1)
 _ASK = Group("What to ask", sort_key=2)
 _PACE = Group("Pace and patience", sort_key=3)
-_IMAGES = Group("Images", sort_key=4)
-_RESULTS = Group("Results and resuming", sort_key=5)
+_BUDGET = Group("Budget", sort_key=4)
+_IMAGES = Group("Images", sort_key=5)
+_RESULTS = Group("Results and resuming", sort_key=6)
 
 _MIB = 1 << 20
 
@@ -155,6 +157,7 @@ def run(
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
     format: Annotated[Format, Parameter(group=_ASK)] = "auto",
     limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
+    budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
     timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
     retry: Annotated[RetryPolicy, Parameter(name="*", group=_PACE)] = RetryPolicy(),
     images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
@@ -184,7 +187,8 @@ def run(
     """
     from vqa_async.cli.running import run_job
 
-    options = Config(endpoint, sampling, columns, images, limits, timeouts, retry, journal)
+    named = named_endpoints(config)
+    options = Config(endpoint, sampling, columns, images, limits, budget, timeouts, retry, journal, named)
     return run_job(options, input, output, limit=limit, format=format, json=json, quiet=quiet)
 
 

@@ -14,10 +14,11 @@ from typing import Any, get_origin
 
 from cyclopts.config import Dict, Env
 
-from vqa_async.config import option_groups
+from vqa_async.config import NamedEndpoint, option_groups
 from vqa_async.errors import ConfigError
 
 _LAYERED = ("run", "check")
+_ENDPOINTS = "endpoints"
 _OF_RUN = ("output", "limit", "format", "json", "quiet")
 """Options of `run` that a settings file may hold though they are no part of a Config."""
 
@@ -34,8 +35,22 @@ def layers(arguments: Sequence[str]) -> tuple[Any, ...]:
     if url := os.environ.get("OPENAI_BASE_URL", "").strip():
         found.append(_values({"base_url": [url]}, "OPENAI_BASE_URL"))
     if path := _config_path(arguments):
-        found.append(_values(_read_settings(path), path))
+        content = _read_settings(path)
+        content.pop(_ENDPOINTS, None)  # tables, which no flag can give: see named_endpoints
+        found.append(_values(content, path))
     return tuple(found)
+
+
+def named_endpoints(path: Path | None) -> tuple[NamedEndpoint, ...]:
+    """The ``[[endpoints]]`` of a settings file.
+
+    Raises:
+        ConfigError: they cannot be used.
+    """
+    tables = _read_settings(str(path)).get(_ENDPOINTS, []) if path is not None else []
+    if not isinstance(tables, list):
+        raise ConfigError(f"endpoints in {path} must be tables: begin each with [[endpoints]].")
+    return tuple(NamedEndpoint.of(table) for table in tables)
 
 
 def split_variable(type: Any, value: str, *, delimiter: str | None = None) -> list[str]:
@@ -75,7 +90,7 @@ def _read_settings(path: str) -> dict[str, Any]:
 
 
 def _refuse_unknown(content: dict[str, Any], path: str) -> None:
-    known = [*option_groups(), *_OF_RUN]
+    known = [*option_groups(), *_OF_RUN, _ENDPOINTS]
     for name in content:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -135,7 +135,7 @@ class Engine:
             VQAError: the run cannot go on (wrong key, unknown model, outage); what was answered came first.
             Exception: whatever ``records`` raised, after the results of what came before.
         """
-        results: asyncio.Queue[Result | None] = asyncio.Queue(self.config.limits.max_workers)
+        results: asyncio.Queue[Result | None] = asyncio.Queue(self.config.limits.width_bound)
         async with self._open_stream(records, results) as (run, task):
             # When the task ends while the queue is full, no end mark fits in: hence the second condition.
             while not (task.done() and results.empty()) and (result := await results.get()) is not _END:
@@ -255,6 +255,8 @@ class Engine:
             expected=run.expected() if run else 0,
             expected_is_exact=run.input_read if run else False,
             endpoints=self._pool.statistics(),
+            requests=self._client.spending.requests,
+            cost=self._client.spending.cost,
         )
 
     def image_statistics(self) -> ImageStatistics:

@@ -1,28 +1,30 @@
 """One run over one source: producer -> bounded queue -> workers -> results kept; drain, cancel, stop rules.
 
 There are somewhat more workers than permits, so that images are prepared and retries waited for without
-leaving a permit unused; the permits (endpoints.py) are what bounds requests. Everything is bounded, so
-memory does not depend on the number of records. One TaskGroup owns every task.
+leaving a permit unused; the permits (endpoints.py) are what bounds requests. Where their number is found by
+trying, so is the number of workers. Everything is bounded, so memory does not depend on the number of
+records. One TaskGroup owns every task.
 
-A run ends in one of these ways: the input is used up; it is stopped (signal, wrong key, outage), and then
-nothing new is sent, what is on the wire gets ``drain_timeout`` to finish, all else stays open for the next
-run; or the files cannot be written, and then it ends at once.
+A run ends in one of these ways: the input is used up; it is stopped (signal, wrong key, outage, budget), and
+then nothing new is sent, what is on the wire gets ``drain_timeout`` to finish, all else stays open for the
+next run; or the files cannot be written, and then it ends at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from vqa_async.client import VLMClient
 from vqa_async.config import Config
 from vqa_async.engine.handover import Handover
-from vqa_async.errors import JournalError, VQAError
+from vqa_async.errors import BudgetReached, JournalError, VQAError
 from vqa_async.events import Event, RecordFinished, RunStopping, Tally
 from vqa_async.journal.replay import FAILED
-from vqa_async.models import AttemptFailed, Failure, Record, Result
+from vqa_async.models import AttemptFailed, Failure, ImageRef, Record, Result
 from vqa_async.sources import Finished, Source
 
 _YOUNG_OBJECTS = 10_000
@@ -45,6 +47,15 @@ def _rare_collections() -> Iterator[None]:
     finally:
         if gc.get_threshold() == (_YOUNG_OBJECTS, *older):
             gc.set_threshold(young, *older)
+
+
+def _shared(item: Record | Failure) -> str | None:
+    """What a record has in common with others that are better sent one after the other: its first image."""
+    for message in item.messages if isinstance(item, Record) else ():
+        for part in message.parts:
+            if isinstance(part, ImageRef):
+                return part.value if isinstance(part.value, str) else None
+    return None
 
 
 class Run:
@@ -81,10 +92,12 @@ class Run:
         self._deliver = deliver
         self._save_on_wire = save_on_wire
         self._notify = notify
-        self._records = Handover[Record | Failure](config.limits.max_workers)
-        self._workers: list[_Worker] = []
+        self._records = Handover[Record | Failure](config.limits.width_bound)
+        self._workers: set[_Worker] = set()
+        self._numbers = itertools.count()
+        self._group: asyncio.TaskGroup | None = None
         self._producer: asyncio.Task[None] | None = None
-        self._deadline: asyncio.TimerHandle | None = None
+        self._timers: list[asyncio.TimerHandle] = []
         self.source = source
         self.started = asyncio.get_running_loop().time()
         self.tally = Tally()
@@ -101,9 +114,10 @@ class Run:
             return
         try:
             with _rare_collections():
-                async with asyncio.TaskGroup() as group:
-                    self._producer = group.create_task(self._produce(), name="vqa-producer")
-                    self._workers = [_Worker(self, group, number) for number in range(self._worker_count())]
+                async with asyncio.TaskGroup() as self._group:
+                    self._producer = self._group.create_task(self._produce(), name="vqa-producer")
+                    self._hire()
+                    self._set_deadline()
         except* JournalError as errors:
             first = errors.exceptions[0]
             while isinstance(first, BaseExceptionGroup):
@@ -111,13 +125,35 @@ class Run:
             raise first from None
         finally:
             self.is_over = True
-            if self._deadline is not None:
-                self._deadline.cancel()
+            for timer in self._timers:
+                timer.cancel()
 
-    def _worker_count(self) -> int:
-        # Beyond the permits: a quarter for images being prepared and retries being waited for.
-        width = self._config.limits.max_workers
+    def _wanted(self) -> int:
+        """Workers that are of use. Beyond the permits: a quarter for images being prepared and retries being
+        waited for."""
+        width = self._client.width
         return width + max(4, width // 4)
+
+    def _hire(self) -> None:
+        """As many workers as are of use now."""
+        assert self._group is not None
+        for _ in range(self._wanted() - len(self._workers)):
+            self._workers.add(_Worker(self, self._group, next(self._numbers)))
+
+    def _is_needed(self, worker: _Worker) -> bool:
+        """Whether ``worker`` should take another record, where the width is found by trying."""
+        if len(self._workers) > self._wanted():
+            self._workers.discard(worker)
+            return False
+        self._hire()
+        return True
+
+    def _set_deadline(self) -> None:
+        seconds = self._config.budget.deadline
+        if seconds:
+            said = f"The deadline of this run, {seconds:,.6g} s after its start, is reached (--deadline)."
+            error = BudgetReached(said, code="deadline")
+            self._timers.append(asyncio.get_running_loop().call_later(seconds, self.stop, error))
 
     @property
     def has_begun(self) -> bool:
@@ -145,9 +181,8 @@ class Run:
             if worker not in on_wire and not worker.is_keeping:
                 worker.task.cancel()
         self._notify(RunStopping(str(reason), len(on_wire)))
-        self._deadline = asyncio.get_running_loop().call_later(
-            self._config.timeouts.drain_timeout, self._cut_off
-        )
+        loop = asyncio.get_running_loop()
+        self._timers.append(loop.call_later(self._config.timeouts.drain_timeout, self._cut_off))
 
     def _cut_off(self) -> None:
         """End what is still on the wire, but not the keeping of answers that are there."""
@@ -172,7 +207,7 @@ class Run:
                     self.tally.skipped += 1
                     self.tally.skipped_failed += item.state == FAILED
                 else:
-                    await self._records.put(item)
+                    await self._records.put(item, _shared(item))
                 self._read += 1
                 if self._read == self._limit:
                     break
@@ -209,6 +244,7 @@ class _Worker:
     async def _work(self) -> None:
         run = self._run
         save = self._keep if run._save_on_wire else None
+        is_adaptive = run._config.limits.is_adaptive
         while run.stopping is None and (item := await run._records.get()) is not None:
             if isinstance(item, Failure):
                 await self._keep(item)
@@ -220,6 +256,8 @@ class _Worker:
                 run.stop(result.error)
             elif save is None:
                 await self._keep(result)
+            if is_adaptive and not run._is_needed(self):
+                return
 
     async def _keep(self, result: Result) -> None:
         run = self._run

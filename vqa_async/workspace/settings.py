@@ -15,7 +15,7 @@ from dataclasses import fields
 from typing import Any
 
 import vqa_async.config
-from vqa_async.config import Config
+from vqa_async.config import Config, option_classes
 
 _ACTIVE = ("base_url", "model", "max_workers")
 _WIDTH = 100
@@ -34,9 +34,9 @@ def settings_toml(config: Config) -> str:
 
 def _groups(config: Config) -> Iterator[str]:
     help_of = option_help()
-    for group in fields(Config):
-        values = getattr(config, group.name)
-        yield f"# ---- {_first_line(type(values).__doc__ or group.name)}\n"
+    for group in option_classes():
+        values = getattr(config, group)
+        yield f"# ---- {_first_line(type(values).__doc__ or group)}\n"
         for option in fields(values):
             yield _option(option.name, getattr(values, option.name), help_of[option.name])
 

@@ -1,0 +1,132 @@
+"""What a run has sent and spent, held against its budget. Decisions only.
+
+A request is reserved before it is sent, at its estimate, and settled by the usage of its reply; so what is in
+flight counts, and a budget is not overrun by the width of the run.
+"""
+
+from __future__ import annotations
+
+from vqa_async.config import Budget
+from vqa_async.errors import BudgetReached, ConfigError
+from vqa_async.models import Usage
+from vqa_async.tokens import Estimate
+
+
+class Spending:
+    """Counts requests, tokens and money.
+
+    Args:
+        budget: the bounds, and the prices where the user gave them.
+        model: whose prices are looked up otherwise.
+
+    Attributes:
+        requests: requests sent.
+        prompt_tokens, answer_tokens: as counted by the endpoints.
+
+    Raises:
+        ConfigError: a cost is bounded, but no price is known.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_prices",
+        "_reserved",
+        "_reserved_cost",
+        "answer_tokens",
+        "bounds_tokens",
+        "prompt_tokens",
+        "requests",
+    )
+
+    def __init__(self, budget: Budget, model: str) -> None:
+        self._budget = budget
+        # Looked up only where money matters: a local server's model may bear the name of one that costs.
+        is_priced = bool(budget.max_cost) or budget.price_input is not None
+        self._prices = prices_of(budget, model) if is_priced else None
+        if budget.max_cost and self._prices is None:
+            raise ConfigError(
+                f"--max-cost needs prices, and none are known for {model!r}. Give --price-input and "
+                "--price-output (US dollars a million tokens), or install the extra: "
+                "pip install 'vqa-async[cost]'."
+            )
+        self.requests = 0
+        self.prompt_tokens = 0
+        self.answer_tokens = 0
+        self._reserved = 0.0
+        self._reserved_cost = 0.0
+        self.bounds_tokens = bool(budget.max_tokens_total or budget.max_cost)
+        """Whether tokens are bounded, so that each request must be estimated."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens spent, prompts and answers together."""
+        return self.prompt_tokens + self.answer_tokens
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars spent, None where no prices were asked for."""
+        return None if self._prices is None else self._price(self.prompt_tokens, self.answer_tokens)
+
+    def price(self, prompt_tokens: float, answer_tokens: float) -> float | None:
+        """US dollars that so many tokens cost, None where no prices are known."""
+        return None if self._prices is None else self._price(prompt_tokens, answer_tokens)
+
+    def reserve(self, estimate: Estimate | None) -> None:
+        """A request is about to be sent.
+
+        Raises:
+            BudgetReached: it does not fit into what is left.
+        """
+        b = self._budget
+        if b.max_requests and self.requests >= b.max_requests:
+            raise _reached(f"{b.max_requests:,} requests were sent", "--max-requests")
+        if estimate is not None:
+            self._reserve_tokens(b, estimate)
+        self.requests += 1
+
+    def _reserve_tokens(self, b: Budget, estimate: Estimate) -> None:
+        if b.max_tokens_total and self.tokens + self._reserved + estimate.total > b.max_tokens_total:
+            said = f"{self.tokens:,} of {b.max_tokens_total:,} tokens are spent"
+            raise _reached(f"{said}, and one more request does not fit", "--max-tokens-total")
+        if b.max_cost:
+            price = self._price(estimate.prompt, estimate.answer)
+            spent = self._price(self.prompt_tokens, self.answer_tokens)
+            if spent + self._reserved_cost + price > b.max_cost:
+                said = f"${spent:,.4g} of ${b.max_cost:,.4g} are spent, and one more request does not fit"
+                raise _reached(said, "--max-cost")
+            self._reserved_cost += price
+        self._reserved += estimate.total
+
+    def settle(self, estimate: Estimate | None, usage: Usage | None) -> None:
+        """A request is over: what it took, None where it failed."""
+        if estimate is not None:
+            self._reserved -= estimate.total
+            if self._budget.max_cost:
+                self._reserved_cost -= self._price(estimate.prompt, estimate.answer)
+        if usage is not None:
+            self.prompt_tokens += usage.prompt_tokens
+            self.answer_tokens += usage.completion_tokens
+
+    def _price(self, prompt_tokens: float, answer_tokens: float) -> float:
+        assert self._prices is not None
+        return (prompt_tokens * self._prices[0] + answer_tokens * self._prices[1]) / 1e6
+
+
+def _reached(said: str, flag: str) -> BudgetReached:
+    return BudgetReached(f"The budget of this run is used up: {said} ({flag}).")
+
+
+def prices_of(budget: Budget, model: str) -> tuple[float, float] | None:
+    """US dollars for a million prompt and answer tokens: the user's, else those of genai-prices."""
+    if budget.price_input is not None and budget.price_output is not None:
+        return budget.price_input, budget.price_output
+    try:
+        from genai_prices import Usage as Priced
+        from genai_prices import calc_price
+    except ImportError:
+        return None
+    try:
+        one = calc_price(Priced(input_tokens=1000, output_tokens=1000), model_ref=model)
+    except (LookupError, ValueError):
+        return None
+    return float(one.input_price) * 1000, float(one.output_price) * 1000
