@@ -7,7 +7,7 @@ The map. Imports go downwards only; errors, models and keytable are free to all.
                    tokens  spending
     2 edges        sources  images  transport  endpoints     one kind of I/O each
                    journal
-    3 one record   client
+    3 one record   client  preflight
     4 one run      events  engine
     5 afterwards   export
     6 doors        api  cli  dataflow  server  workspace  testing

@@ -82,7 +82,8 @@ async def open_engine(
             retry_share=config.retry.retry_share,
             on_closed=lambda said: engine.notify(Notice(said)),
         )
-        engine = Engine(config, _client(config, api_key, images, pool, transport), pool, images, observer)
+        client = _client(config, api_key, images, pool, transport)
+        engine = Engine(config, client, pool, images, transport, observer)
         stack.push_async_callback(engine.aclose)
         if lowered:
             log.warning(lowered)

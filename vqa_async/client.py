@@ -15,7 +15,6 @@ import random
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TypeVar
@@ -24,7 +23,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from vqa_async.chat import Body, RequestForm, read_completion, read_error
 from vqa_async.config import Budget, Limits, RetryPolicy, Timeouts
-from vqa_async.endpoints import EndpointPool, EndpointState
+from vqa_async.endpoints import EndpointPool, EndpointState, Permit
 from vqa_async.errors import (
     AuthError,
     JournalError,
@@ -232,12 +231,13 @@ class VLMClient:
     async def _attempt(self, course: _Course) -> Success:
         estimate = self._estimate(course)
         tokens = estimate.total if estimate is not None else 0.0
-        async with self._pool.permit(avoid=course.endpoint, tokens=tokens, key=course.key) as endpoint:
+        permit = self._pool.permit(avoid=course.endpoint, tokens=tokens, key=course.key)
+        async with permit as endpoint:
             task = asyncio.current_task(self._pool.loop)
             assert task is not None
             self._on_wire.add(task)
             try:
-                started = self._pool.now()
+                started = permit.entered_at
                 course.first_at = course.first_at or started
                 course.endpoint = endpoint
                 self.spending.reserve(estimate)
@@ -268,7 +268,7 @@ class VLMClient:
             response = await self._transport.send(request)
             if endpoint.is_listened_to():
                 self._listen(endpoint, response)
-            completion = _read(self._secrets.removed_from(response))
+            completion = self.read(response)
             usage = completion.usage
         except RequestError as error:
             error.endpoint = endpoint.url
@@ -277,7 +277,7 @@ class VLMClient:
             self._pool.failed(endpoint, error, sent_at=sent_at)
             course.spent_s += self._pool.now() - sent_at
             course.counted += not endpoint.is_refusing(self._pool.now())
-            self._redact(error)
+            self.redact(error)
             raise
         except asyncio.CancelledError:
             self._pool.abandoned(endpoint, sent_at=sent_at)
@@ -318,7 +318,7 @@ class VLMClient:
         self,
         first: asyncio.Task[Completion],
         endpoint: EndpointState,
-        spare: AbstractAsyncContextManager[EndpointState],
+        spare: Permit,
         course: _Course,
         estimate: Estimate | None,
     ) -> tuple[EndpointState, Completion]:
@@ -326,7 +326,7 @@ class VLMClient:
         async with spare as other:
             self.spending.reserve(estimate)
             self._hedging.sent()
-            sent_at = self._pool.now()
+            sent_at = spare.entered_at
             second = self._pool.loop.create_task(self._exchange(other, course, estimate, sent_at))
             try:
                 racing = {first: endpoint, second: other}
@@ -359,13 +359,22 @@ class VLMClient:
 
     def _settled(self, error: VQAError, course: _Course) -> VQAError:
         """``error`` with its facts complete, no secret in any of them, and nothing hanging on it."""
-        self._redact(error)
+        self.redact(error)
         if isinstance(error, RequestError):
             error.attempts = course.count
             error.elapsed_s = course.elapsed_s(self._pool.now())
         return _detached(error)
 
-    def _redact(self, error: VQAError) -> None:
+    def read(self, response: Response) -> Completion:
+        """The completion in ``response``.
+
+        Raises:
+            RequestError: what it stands for instead; no secret is in it.
+        """
+        return _read(self._secrets.removed_from(response))
+
+    def redact(self, error: VQAError) -> None:
+        """Take the secrets out of ``error``, and what is too long."""
         error.message = self._secrets.removed(error.message)[:500]
         error.args = (error.message,)
         if isinstance(error, StatusError | ResponseError):

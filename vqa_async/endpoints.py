@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -238,7 +237,7 @@ class EndpointPool:
             now=self.now(),
         )
         self._in_flight = 0
-        self._waiters: deque[_Permit] = deque()
+        self._waiters: deque[Permit] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
@@ -265,9 +264,7 @@ class EndpointPool:
         now = self.now()
         return tuple(endpoint.statistics(now) for endpoint in self.endpoints)
 
-    def permit(
-        self, *, avoid: EndpointState | None = None, tokens: float = 0.0, key: str = ""
-    ) -> AbstractAsyncContextManager[EndpointState]:
+    def permit(self, *, avoid: EndpointState | None = None, tokens: float = 0.0, key: str = "") -> Permit:
         """A permit to have one request on the wire, as ``async with``; gives the endpoint to send it to.
 
         Args:
@@ -275,16 +272,14 @@ class EndpointPool:
             tokens: what the request will take, about; only matters where tokens are limited.
             key: what requests have in common that better go to the same endpoint, such as an image.
         """
-        return _Permit(self, avoid, tokens, key)
+        return Permit(self, avoid, tokens, key)
 
-    def spare_permit(
-        self, *, avoid: EndpointState, tokens: float
-    ) -> AbstractAsyncContextManager[EndpointState] | None:
+    def spare_permit(self, *, avoid: EndpointState, tokens: float) -> Permit | None:
         """A permit that is to be had at once, without anybody having to wait for it; else None."""
         now = self.now()
         if self._waiters or self._choose(avoid, tokens, "", now) is None:
             return None
-        return _Permit(self, avoid, tokens, "")
+        return Permit(self, avoid, tokens, "")
 
     def retry_delay_s(self) -> float:
         """Count a retry; seconds for which it must wait, so that retries do not double the load."""
@@ -397,7 +392,7 @@ class EndpointPool:
 
     # --- permits ----------------------------------------------------------------------------------------
 
-    def _take(self, permit: _Permit) -> EndpointState | None:
+    def _take(self, permit: Permit) -> EndpointState | None:
         """An endpoint at once, if nobody is before us; else a place in the line, and None."""
         if not self._waiters:
             now = self.now()
@@ -409,14 +404,15 @@ class EndpointPool:
         self._wake()
         return None
 
-    def _enter(self, permit: _Permit, endpoint: EndpointState, now: float) -> EndpointState:
+    def _enter(self, permit: Permit, endpoint: EndpointState, now: float) -> EndpointState:
         self._in_flight += 1
         endpoint.gate.entered(now, permit.tokens)
         permit.endpoint = endpoint
+        permit.entered_at = now
         permit.is_probe = endpoint.breaker.entered()
         return endpoint
 
-    def _release(self, permit: _Permit) -> None:
+    def _release(self, permit: Permit) -> None:
         endpoint, permit.endpoint = permit.endpoint, None
         assert endpoint is not None
         self._in_flight -= 1
@@ -490,10 +486,14 @@ def _add(error: RequestError, sentence: str) -> None:
     error.message = f"{error.message.rstrip('. ')}. {sentence}"
 
 
-class _Permit:
-    """One permit, as an async context manager; while it waits, its place in the line."""
+class Permit:
+    """One permit, as an async context manager; while it waits, its place in the line.
 
-    __slots__ = ("_pool", "avoid", "endpoint", "is_probe", "key", "tokens", "turn")
+    Attributes:
+        entered_at: the pool's time at which it was given: that of sending.
+    """
+
+    __slots__ = ("_pool", "avoid", "endpoint", "entered_at", "is_probe", "key", "tokens", "turn")
 
     def __init__(self, pool: EndpointPool, avoid: EndpointState | None, tokens: float, key: str) -> None:
         self._pool = pool
@@ -501,6 +501,7 @@ class _Permit:
         self.tokens = tokens
         self.key = key
         self.endpoint: EndpointState | None = None
+        self.entered_at = 0.0
         self.is_probe = False
         self.turn: asyncio.Future[EndpointState] | None = None
 

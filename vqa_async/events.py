@@ -66,6 +66,7 @@ class RunStatistics:
         skipped_failed: those of them that had failed for good.
         retries: attempts that failed and were repeated.
         in_flight: requests on the wire.
+        width: requests on the wire at most, now.
         prompt_tokens: as counted by the endpoints.
         completion_tokens: as counted by the endpoints.
         elapsed_s: seconds since the run began.
@@ -85,6 +86,7 @@ class RunStatistics:
     skipped_failed: int = 0
     retries: int = 0
     in_flight: int = 0
+    width: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     elapsed_s: float = 0.0
@@ -142,6 +144,7 @@ class Tally:
         self,
         *,
         in_flight: int,
+        width: int,
         elapsed_s: float,
         expected: int,
         expected_is_exact: bool,
@@ -158,6 +161,7 @@ class Tally:
             skipped_failed=self.skipped_failed,
             retries=self.retries,
             in_flight=in_flight,
+            width=width,
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.completion_tokens,
             elapsed_s=elapsed_s,

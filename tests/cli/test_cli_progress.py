@@ -63,7 +63,7 @@ def test_with_several_endpoints_the_first_to_come_back_is_named() -> None:
     """That is when the run goes on."""
     waits = (endpoint_waiting(120.0), endpoint_waiting(105.0, "endpoint down", "b"))
     assert progress_line(RunStatistics(endpoints=waits), (0.0, 0.0), 100.0)[-1] == (
-        "waiting 5.0 s for b (endpoint down)"
+        "waiting 5.0 s for b (endpoint down, then a probe)"
     )
 
 

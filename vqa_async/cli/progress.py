@@ -60,7 +60,7 @@ def progress_line(s: RunStatistics, rates: tuple[float, float], now: float) -> l
         f"{s.succeeded + s.skipped - s.skipped_failed:,} done{_expected(s)}",
         f"{s.failed + s.skipped_failed:,} failed",
         f"{records:,.1f}/s",
-        f"{s.in_flight:,} in flight",
+        f"{s.in_flight:,} in flight{_width(s)}",
     ]
     if waiting := _waiting(s, now):
         facts.append(waiting)
@@ -79,13 +79,20 @@ def _expected(s: RunStatistics) -> str:
     return f" of {s.expected:,}" if s.expected_is_exact else f" of about {s.expected:,}"
 
 
+def _width(s: RunStatistics) -> str:
+    """Of how many at most, and at what rate, as it is now."""
+    rpm = sum(e.rpm for e in s.endpoints)
+    return (f" of {s.width:,}" if s.width else "") + (f", {rpm:,.0f}/min allowed" if rpm else "")
+
+
 def _waiting(s: RunStatistics, now: float) -> str:
     """Why nothing starts, where nothing does."""
     waits = [e for e in s.endpoints if e.waits_until > now]
     if not waits or len(waits) < len(s.endpoints):
         return ""
     first = min(waits, key=lambda e: e.waits_until)
-    return f"waiting {duration(first.waits_until - now)} for {urlsplit(first.url).netloc} ({first.reason})"
+    what = f"{first.reason}, then a probe" if first.reason == "endpoint down" else first.reason
+    return f"waiting {duration(first.waits_until - now)} for {urlsplit(first.url).netloc} ({what})"
 
 
 class Display:

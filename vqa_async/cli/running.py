@@ -78,7 +78,7 @@ async def _watched(
     engine: Engine, display: Display, input: str, output: str, limit: int | None, format: InputFormat
 ) -> RunSummary:
     async with display.watching(engine):
-        return await engine.run(input, output, limit=limit, format=format)
+        return await engine.run(input, output, limit=limit, format=format, preflight=True)
 
 
 def _tell(console: Console, summary: RunSummary, code: int) -> None:

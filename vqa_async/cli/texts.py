@@ -6,7 +6,7 @@ from typing import Any
 
 from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
 from vqa_async.engine import RunSummary
-from vqa_async.errors import VQAError
+from vqa_async.errors import BudgetReached, VQAError
 from vqa_async.events import RunStatistics
 
 
@@ -42,7 +42,7 @@ def ending(summary: RunSummary) -> list[str]:
         f"{_headline(summary)}: {s.succeeded:,} answered{earlier}, {_failed(s)} in {duration(s.elapsed_s)}."
     ]
     if s.prompt_tokens or s.completion_tokens:
-        lines.append(f"Tokens: {s.prompt_tokens:,} in, {s.completion_tokens:,} out.")
+        lines.append(f"Tokens: {s.prompt_tokens:,} in, {s.completion_tokens:,} out.{_cost(s)}")
     if s.failed or s.skipped_failed:
         lines.append(f"Failures: {summary.paths.failures}")
     if summary.state == "stopped":
@@ -50,6 +50,16 @@ def ending(summary: RunSummary) -> list[str]:
     if next_step := _next_step(summary):
         lines.append(f"Next: {next_step}")
     return lines
+
+
+def _cost(s: RunStatistics) -> str:
+    return "" if s.cost is None else f" Cost: {money(s.cost)}, with {count(s.requests, 'request')}."
+
+
+def money(dollars: float) -> str:
+    """US dollars, with cents at least, and more places for less."""
+    places = 2 if dollars >= 1 else 4
+    return f"${dollars:,.{places}f}"
 
 
 def _next_step(summary: RunSummary) -> str:
@@ -62,9 +72,15 @@ def _next_step(summary: RunSummary) -> str:
                 "the same command tries those failures again that may pass, and --retry-failed all of them."
             )
         return "--retry-failed tries the failures again, which are for good unless the input is mended."
+    if isinstance(summary.error, BudgetReached) and s.succeeded + s.skipped:
+        return (
+            "run the same command again to go on with as much again; every answer so far is in "
+            f"{summary.paths.successes}."
+        )
     if s.succeeded + s.skipped:
         return f"run the same command again to go on; every answer so far is in {summary.paths.successes}."
-    mended = "mend that and " if summary.state == "stopped" else ""
+    is_budget = isinstance(summary.error, BudgetReached)
+    mended = "mend that and " if summary.state == "stopped" and not is_budget else ""
     return f"{mended}run the same command again; nothing is answered yet."
 
 
@@ -95,6 +111,8 @@ def as_json(summary: RunSummary, code: int) -> dict[str, Any]:
         "retries": s.retries,
         "prompt_tokens": s.prompt_tokens,
         "completion_tokens": s.completion_tokens,
+        "requests": s.requests,
+        "cost": None if s.cost is None else round(s.cost, 6),
         "elapsed_s": round(s.elapsed_s, 3),
         "output": str(summary.paths.successes),
         "failures": str(summary.paths.failures),

@@ -19,7 +19,7 @@ from vqa_async.client import VLMClient
 from vqa_async.config import Config
 from vqa_async.endpoints import EndpointPool
 from vqa_async.engine.run import Run
-from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
+from vqa_async.errors import ConfigError, DiskError, JournalError, RequestError, VQAError
 from vqa_async.events import (
     Event,
     Notice,
@@ -32,7 +32,9 @@ from vqa_async.events import (
 from vqa_async.images import ImageLoader, ImageStatistics
 from vqa_async.journal import Journal, JournalPaths
 from vqa_async.models import AttemptFailed, Failure, Record, Result
+from vqa_async.preflight import EndpointCheck, check_endpoints
 from vqa_async.sources import InputFormat, Rows, Source, open_source, rows_source
+from vqa_async.transport import Transport
 
 log = logging.getLogger("vqa_async")
 
@@ -74,8 +76,10 @@ class Engine:
         client: VLMClient,
         pool: EndpointPool,
         images: ImageLoader,
+        transport: Transport,
         observer: Observer | None = None,
     ) -> None:
+        self._transport = transport
         self.config = config
         self._client = client
         self._pool = pool
@@ -180,7 +184,13 @@ class Engine:
             closed.set_result(None)
 
     async def run(
-        self, input: str, output: str, *, limit: int | None = None, format: InputFormat = "auto"
+        self,
+        input: str,
+        output: str,
+        *,
+        limit: int | None = None,
+        format: InputFormat = "auto",
+        preflight: bool = False,
     ) -> RunSummary:
         """Answer every record of a file. Journalled: the same call again goes on where this one stopped.
 
@@ -189,6 +199,7 @@ class Engine:
             output: path of OUT.jsonl; failures, settings and lock stand beside it.
             limit: only the first so many records of the input.
             format: ``auto``, ``json``, ``jsonl`` or ``folder``.
+            preflight: look at the endpoints first, see ``preflight``.
 
         Raises:
             ConfigError: nothing was sent. InputError, a kind of it, also comes when the input breaks off in
@@ -212,12 +223,17 @@ class Engine:
             self._run(source, deliver=journal.append, save_on_wire=True, limit=limit) as run,
         ):
             async with source, journal:
-                return await self._journalled(run, journal)
+                return await self._journalled(run, journal, preflight)
 
-    async def _journalled(self, run: Run, journal: Journal) -> RunSummary:
+    async def _journalled(self, run: Run, journal: Journal, preflight: bool) -> RunSummary:
         self.notify(RunStarted(str(journal.paths.successes), journal.finished_before))
         for notice in journal.notices:
             self.notify(Notice(notice))
+        if preflight:
+            try:
+                await self.preflight()
+            except RequestError as error:
+                run.stop(error)
         broken: JournalError | None = None
         try:
             await run.execute()
@@ -240,6 +256,24 @@ class Engine:
             paths=journal.paths,
         )
 
+    async def preflight(self, *, thorough: bool = False) -> list[EndpointCheck]:
+        """Ask each endpoint whether it takes the key and knows the model, before anything is paid for.
+
+        Args:
+            thorough: also where it takes a small call to find out.
+
+        Raises:
+            RequestError: no endpoint can be used. Those that cannot beside others are not asked any more.
+        """
+        checks = await check_endpoints(self._pool.endpoints, self._client, self._transport, thorough=thorough)
+        for endpoint, check in zip(self._pool.endpoints, checks, strict=True):
+            if check.error is not None:
+                self._pool.failed(endpoint, check.error)
+        hopeless = [check.error for check in checks if check.error is not None and check.error.stops_run]
+        if hopeless:
+            raise hopeless[0]
+        return checks
+
     def statistics(self) -> RunStatistics:
         """Counters since the engine was opened, over all calls and runs; time and input of a current run."""
         total = Tally()
@@ -251,6 +285,7 @@ class Engine:
         started = run.started if run else self._started
         return tally.snapshot(
             in_flight=self._pool.in_flight,
+            width=self._pool.width,
             elapsed_s=asyncio.get_running_loop().time() - started,
             expected=run.expected() if run else 0,
             expected_is_exact=run.input_read if run else False,
@@ -328,8 +363,13 @@ async def _close(journal: Journal, summary: RunSummary) -> None:
     statistics = summary.statistics
     counts = {
         name: getattr(statistics, name)
-        for name in ("succeeded", "failed", "skipped", "skipped_failed", "retries", "prompt_tokens")
-    } | {"completion_tokens": statistics.completion_tokens, "elapsed_s": round(statistics.elapsed_s, 3)}
+        for name in ("succeeded", "failed", "skipped", "skipped_failed", "retries", "requests")
+    } | {
+        "prompt_tokens": statistics.prompt_tokens,
+        "completion_tokens": statistics.completion_tokens,
+        "cost": statistics.cost,
+        "elapsed_s": round(statistics.elapsed_s, 3),
+    }
     try:
         await journal.close(summary.state, summary.reason, counts)
     except DiskError:

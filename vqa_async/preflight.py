@@ -1,0 +1,130 @@
+"""Before the first record: is the endpoint there, does it take the key, does it know the model?
+
+Asked through the API's list of models, which costs nothing; where that is not offered or does not name the
+model, through one small call. Whatever is odd about the list is no reason to stop: many servers that answer
+well have none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from vqa_async.client import VLMClient
+from vqa_async.endpoints import EndpointState
+from vqa_async.errors import AuthError, RequestError, StatusError
+from vqa_async.transport import Request, Response, Transport
+
+LONGEST_S = 5.0
+"""Seconds that the list of models may take."""
+
+_MOST_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointCheck:
+    """What a look at one endpoint has shown.
+
+    Attributes:
+        url: its base URL.
+        model: its name for the model.
+        models: the models that it lists; None where it does not say.
+        called: whether a small call was made and answered.
+        error: why it cannot be used; None where it can, as far as is known.
+    """
+
+    url: str
+    model: str
+    models: tuple[str, ...] | None
+    called: bool
+    error: RequestError | None
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the endpoint lists the model."""
+        return self.model in (self.models or ())
+
+
+async def check_endpoints(
+    endpoints: Sequence[EndpointState], client: VLMClient, transport: Transport, *, thorough: bool
+) -> list[EndpointCheck]:
+    """Look at all endpoints at once.
+
+    Args:
+        endpoints: whom to ask.
+        client: reads replies, and takes secrets out of errors.
+        transport: carries the requests.
+        thorough: make the small call also where there is no list of models; else it is only made where there
+        is
+            one that does not name the model.
+    """
+    checks = (_check(endpoint, client, transport, thorough) for endpoint in endpoints)
+    return list(await asyncio.gather(*checks))
+
+
+async def _check(
+    endpoint: EndpointState, client: VLMClient, transport: Transport, thorough: bool
+) -> EndpointCheck:
+    models: tuple[str, ...] | None = None
+    called = False
+    try:
+        response = await transport.send(_list_request(endpoint))
+        if response.status == 401:
+            client.read(response)
+        models = _listed(response)
+        if endpoint.model not in (models or ()) and (thorough or models):
+            await _call(endpoint, client, transport)
+            called = True
+    except RequestError as error:
+        if isinstance(error, StatusError) or thorough:
+            return EndpointCheck(endpoint.url, endpoint.model, models, called, _told(error, endpoint, client))
+        # Who cannot be reached now is asked by the run itself, which tries more than once.
+    return EndpointCheck(endpoint.url, endpoint.model, models, called, None)
+
+
+def _told(error: RequestError, endpoint: EndpointState, client: VLMClient) -> RequestError:
+    error.endpoint = endpoint.url
+    if isinstance(error, AuthError) and endpoint.key_hint:
+        error.message = f"{error.message.rstrip('. ')}. {endpoint.key_hint}"
+    client.redact(error)
+    return error
+
+
+def _list_request(endpoint: EndpointState) -> Request:
+    return Request(
+        url=f"{endpoint.url}/models",
+        headers=endpoint.headers,
+        method="GET",
+        timeout_s=LONGEST_S,
+        connect_timeout_s=LONGEST_S,
+        max_response_bytes=_MOST_BYTES,
+    )
+
+
+def _listed(response: Response) -> tuple[str, ...] | None:
+    """The names in a list of models; None where the reply is none."""
+    if response.status != 200:
+        return None
+    try:
+        data = orjson.loads(response.body)["data"]
+        names = tuple(str(model["id"]) for model in data)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return names or None
+
+
+async def _call(endpoint: EndpointState, client: VLMClient, transport: Transport) -> None:
+    """One small call. A server that rejects it for what it says has let us in, and knows the model."""
+    message = {"role": "user", "content": "Reply with the word ok."}
+    body = orjson.dumps({"model": endpoint.model, "messages": [message], "max_tokens": 16})
+    request = Request(
+        url=endpoint.completions_url, headers=endpoint.headers, body=(body,), size=len(body), timeout_s=60.0
+    )
+    try:
+        client.read(await transport.send(request))
+    except RequestError as error:
+        if error.stops_run or error.code in ("connect", "dns", "tls"):
+            raise
