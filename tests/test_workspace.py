@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops, ImageOps
 
-from vqa_async.config import Config
+from vqa_async.config import Config, option_classes
 from vqa_async.errors import ConfigError
 from vqa_async.prompts import DEFAULT_PROMPT
 from vqa_async.workspace import create_workspace
@@ -239,8 +239,8 @@ def test_the_sample_data_has_a_record_of_each_kind(records: list[dict[str, Any]]
 def options() -> Iterable[tuple[str, Any]]:
     """Every option's name and default."""
     config = Config()
-    for group in fields(config):
-        values = getattr(config, group.name)
+    for group in option_classes():
+        values = getattr(config, group)
         yield from ((option.name, getattr(values, option.name)) for option in fields(values))
 
 
@@ -271,7 +271,7 @@ def test_every_option_has_its_help_above_it(workspace: Path) -> None:
     for name, _ in options():
         at = next(at for at, line in enumerate(lines) if re.match(rf"#?{name} =", line))
         assert lines[at - 1].startswith("# "), name
-    assert "# Requests in flight at most, over all endpoints." in lines
+    assert any(line.startswith("# Requests in flight at most, over all endpoints.") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def _fitted(config: Config) -> tuple[Config, str]:
     if soft == resource.RLIM_INFINITY or bound <= room:
         return config, ""
     limits = config.limits.bounded(room)
-    if config.limits.max_workers == "auto":  # nobody has asked for more
+    if config.limits.is_adaptive:  # nobody has asked for so many
         return dataclasses.replace(config, limits=limits), ""
     message = (
         f"max_workers lowered from {bound} to {room}: this process may open only {soft} "

@@ -330,20 +330,19 @@ class ImageOptions:
         _require(1 <= self.jpeg_quality <= 95, "jpeg_quality must be from 1 to 95.")
 
 
-AUTO_BOUND = 2000
-"""Requests in flight at most with --max-workers auto: more than one process makes use of."""
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much at once."""
 
-    max_workers: int | str = 10
-    """Requests in flight at most, over all endpoints. 'auto' finds how many each endpoint makes the best of;
-    'auto:N' the same, N at most."""
+    max_workers: int | Literal["auto"] = 10
+    """Requests in flight at most, over all endpoints. 'auto' finds how many each endpoint makes the best
+    of."""
 
     start_workers: int = 8
-    """Requests in flight at first at each endpoint, with --max-workers auto."""
+    """With 'auto': requests in flight at first, at each endpoint."""
+
+    most_workers: int = 2000
+    """With 'auto': requests in flight at most, over all endpoints."""
 
     rpm: float = 0.0
     """Requests a minute at each endpoint at most. 0: what its replies tell, by their headers and 429s."""
@@ -367,15 +366,13 @@ class Limits:
     off."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_workers, str) and self.max_workers.strip().isdecimal():
-            object.__setattr__(self, "max_workers", int(self.max_workers))
         _require(
-            isinstance(self.max_workers, int)
-            or re.fullmatch(r"auto(:\d{1,6})?", self.max_workers) is not None,
-            f"max_workers must be a number, 'auto' or 'auto:N', not {self.max_workers!r}.",
+            isinstance(self.max_workers, int) or self.max_workers == "auto",
+            f"max_workers must be a number or 'auto', not {self.max_workers!r}.",
         )
-        _require(1 <= self.width_bound <= 100_000, "max_workers must be from 1 to 100000.")
-        _require(1 <= self.start_workers <= 100_000, "start_workers must be from 1 to 100000.")
+        for name in ("max_workers", "start_workers", "most_workers"):
+            value = getattr(self, name)
+            _require(value == "auto" or 1 <= value <= 100_000, f"{name} must be from 1 to 100000.")
         for name in ("rpm", "tpm", "max_outage"):
             _require(0 <= getattr(self, name) < 1e12, f"{name} must not be negative.")
         _require(self.max_response_bytes >= 1024, "max_response_bytes must be at least 1024.")
@@ -392,13 +389,11 @@ class Limits:
     @property
     def width_bound(self) -> int:
         """Requests in flight at most, over all endpoints."""
-        if isinstance(self.max_workers, int):
-            return self.max_workers
-        return int(self.max_workers.partition(":")[2] or AUTO_BOUND)
+        return self.max_workers if isinstance(self.max_workers, int) else self.most_workers
 
     def bounded(self, most: int) -> Limits:
         """The same with a lower bound."""
-        return replace(self, max_workers=f"auto:{most}" if self.is_adaptive else most)
+        return replace(self, most_workers=most) if self.is_adaptive else replace(self, max_workers=most)
 
     def hedge_share(self) -> float:
         """The share of requests that are not sent again, 0 where none is."""

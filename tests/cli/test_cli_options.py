@@ -52,7 +52,7 @@ def test_every_option_is_a_flag_of_run_once_with_help(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever config.py has, `run --help` has, one time, with a text."""
-    line = re.compile(r"^│ \*? *(--[a-z-]+)(?: -\w)?(?: [A-Z]+(?:\.\.\.)?)? {2,}\S", re.MULTILINE)
+    line = re.compile(r"^│ \*? *(--[a-z-]+)(?: -\w)?(?: [A-Z|]+(?:\.\.\.)?)? {2,}\S", re.MULTILINE)
     flags = line.findall(help_of("run", capsys, monkeypatch))
     assert [option for option in option_groups() if flags.count(flag(option)) != 1] == []
     assert len(flags) == len(set(flags))
@@ -69,13 +69,14 @@ def test_every_option_of_the_endpoint_is_a_flag_of_serve(
 def test_the_groups_stand_in_the_order_in_which_people_need_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where, what, pace, images, results."""
+    """Where, what, pace, budget, images, results."""
     titles = re.findall(r"^╭─ ([^─]+) ─", help_of("run", capsys, monkeypatch), re.MULTILINE)
     assert titles == [
         "Arguments",
         "Where",
         "What to ask",
         "Pace and patience",
+        "Budget",
         "Images",
         "Results and resuming",
     ]

@@ -105,7 +105,7 @@ def test_a_terminal_shows_a_live_line(tmp_path: Path) -> None:
     """Done, failed, rate, in flight and time left in one line, which the summary replaces at the end."""
     write_records(tmp_path / "in.jsonl", 30)
     with serving("--no-decode", "--latency", "0.3") as url, in_terminal(run_flags(url), tmp_path) as terminal:
-        live = r"(\d+) done of 30 · 0 failed · [\d.]+/s · 10 in flight · [\d.]+ s left"
+        live = r"(\d+) done of 30 · 0 failed · [\d.]+/s · 10 in flight of 10 · [\d.]+ s left"
         assert int(terminal.wait_for(live)[1]) < 30
         shown = terminal.end()
     assert terminal.process.returncode == 0
@@ -120,7 +120,7 @@ def test_a_terminal_shows_what_a_run_waits_for(tmp_path: Path) -> None:
     limited = ("--no-decode", "--error-rate", "429=1", "--retry-after", "30")
     with serving(*limited) as url, in_terminal(run_flags(url), tmp_path) as terminal:
         host = re.escape(url.split("/")[2])
-        terminal.wait_for(rf"0 in flight · waiting \d+(\.\d)? s for {host} \(rate limit\)")
+        terminal.wait_for(rf"0 in flight of \d+ · waiting \d+(\.\d)? s for {host} \(rate limit\)")
         terminal.wait_for(r"Retrying: .*429")
         assert terminal.shown.count("Retrying: ") == 1
 
@@ -155,7 +155,7 @@ def test_without_a_good_terminal_there_is_a_plain_line_now_and_then(tmp_path: Pa
         err = piped.communicate(timeout=20)[1]
         assert quiet.communicate(timeout=20)[1] == ""
         shown = dumb.end()
-    plain = "0 done of 3 · 0 failed · 0.0/s · 3 in flight\n"
+    plain = "0 done of 3 · 0 failed · 0.0/s · 3 in flight of 10\n"
     assert err.startswith(plain)
     assert shown.replace("\r\n", "\n").startswith(plain)
     assert "\x1b" not in err + shown

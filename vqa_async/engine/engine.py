@@ -19,7 +19,7 @@ from vqa_async.client import VLMClient
 from vqa_async.config import Config
 from vqa_async.endpoints import EndpointPool
 from vqa_async.engine.run import Run
-from vqa_async.errors import ConfigError, DiskError, JournalError, RequestError, VQAError
+from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
 from vqa_async.events import (
     Event,
     Notice,
@@ -199,7 +199,7 @@ class Engine:
             output: path of OUT.jsonl; failures, settings and lock stand beside it.
             limit: only the first so many records of the input.
             format: ``auto``, ``json``, ``jsonl`` or ``folder``.
-            preflight: look at the endpoints first, see ``preflight``.
+            preflight: look at the endpoints before the first record, see the method of this name.
 
         Raises:
             ConfigError: nothing was sent. InputError, a kind of it, also comes when the input breaks off in
@@ -220,20 +220,21 @@ class Engine:
         )
         with (
             self._being_closed(),
-            self._run(source, deliver=journal.append, save_on_wire=True, limit=limit) as run,
+            self._run(
+                source,
+                deliver=journal.append,
+                save_on_wire=True,
+                limit=limit,
+                before_first=self.preflight if preflight else None,
+            ) as run,
         ):
             async with source, journal:
-                return await self._journalled(run, journal, preflight)
+                return await self._journalled(run, journal)
 
-    async def _journalled(self, run: Run, journal: Journal, preflight: bool) -> RunSummary:
+    async def _journalled(self, run: Run, journal: Journal) -> RunSummary:
         self.notify(RunStarted(str(journal.paths.successes), journal.finished_before))
         for notice in journal.notices:
             self.notify(Notice(notice))
-        if preflight:
-            try:
-                await self.preflight()
-            except RequestError as error:
-                run.stop(error)
         broken: JournalError | None = None
         try:
             await run.execute()

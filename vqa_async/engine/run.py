@@ -70,6 +70,7 @@ class Run:
             never exceeds the permits (a journal); or comes after it, so that a slow reader holds no permit.
         notify: told what happens.
         limit: only the first so many records.
+        before_first: awaited before the first record that is to be asked about; its VQAError ends the run.
     """
 
     def __init__(
@@ -82,7 +83,9 @@ class Run:
         save_on_wire: bool,
         notify: Callable[[Event], None],
         limit: int | None = None,
+        before_first: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
+        self._before_first = before_first
         self._client = client
         self._config = config
         self._limit = limit
@@ -206,7 +209,7 @@ class Run:
                 if isinstance(item, Finished):
                     self.tally.skipped += 1
                     self.tally.skipped_failed += item.state == FAILED
-                else:
+                elif await self._may_begin():
                     await self._records.put(item, _shared(item))
                 self._read += 1
                 if self._read == self._limit:
@@ -217,6 +220,16 @@ class Run:
             # then the error goes to the caller.
             self.input_error = error
         self._records.end()
+
+    async def _may_begin(self) -> bool:
+        """Whether records may be asked about; looked at once, when there is one."""
+        if self._before_first is not None:
+            before_first, self._before_first = self._before_first, None
+            try:
+                await before_first()
+            except VQAError as error:
+                self.stop(error)
+        return self.stopping is None
 
     def _may_retry(self) -> bool:
         return self.stopping is None
