@@ -27,6 +27,9 @@ from vqa_async.journal.replay import FAILED
 from vqa_async.models import AttemptFailed, Failure, ImageRef, Record, Result
 from vqa_async.sources import Finished, Source
 
+_READ_AHEAD = 1000
+"""Records that wait for a worker at most."""
+
 _YOUNG_OBJECTS = 10_000
 
 
@@ -95,7 +98,7 @@ class Run:
         self._deliver = deliver
         self._save_on_wire = save_on_wire
         self._notify = notify
-        self._records = Handover[Record | Failure](config.limits.width_bound)
+        self._records = Handover[Record | Failure](min(config.limits.width_bound, _READ_AHEAD))
         self._workers: set[_Worker] = set()
         self._numbers = itertools.count()
         self._group: asyncio.TaskGroup | None = None

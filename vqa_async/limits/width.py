@@ -65,16 +65,30 @@ _CEILING_S = (30.0, 60.0, 120.0, 240.0, 480.0)
 class _Cohort:
     """The requests that measure one width: those sent from ``began`` until ``size`` of them are under way."""
 
-    __slots__ = ("_square", "_sum", "began", "done", "in_flight", "lost", "sent", "sent_until", "size")
+    __slots__ = (
+        "_area",
+        "_first",
+        "_last",
+        "_square",
+        "_sum",
+        "began",
+        "done",
+        "lost",
+        "sent",
+        "sent_until",
+        "size",
+    )
 
     def __init__(self, began: float, size: int) -> None:
         self.began = began
         self.size = size
         self.sent = 0
         self.sent_until = math.inf
-        self.in_flight = 0
         self.done = 0
         self.lost = 0
+        self._first = 0.0
+        self._last = 0.0
+        self._area = 0.0
         self._sum = 0.0
         self._square = 0.0
 
@@ -82,11 +96,19 @@ class _Cohort:
         return self.began <= sent_at <= self.sent_until
 
     def send(self, now: float, in_flight: int) -> None:
+        if not self.sent:
+            self._first = self._last = now
+        self.pass_time(now, in_flight - 1)
         if self.sent_until == math.inf:
             self.sent += 1
-            self.in_flight += in_flight
             if self.sent >= self.size:
                 self.sent_until = now
+
+    def pass_time(self, now: float, in_flight: int) -> None:
+        """Until now, so many were in flight."""
+        if self.sent:
+            self._area += in_flight * (now - self._last)
+            self._last = now
 
     def add(self, latency_s: float) -> None:
         self.done += 1
@@ -99,8 +121,12 @@ class _Cohort:
 
     @property
     def width(self) -> float:
-        """Requests in flight when one of these was sent, on average."""
-        return self.in_flight / self.sent
+        """Requests in flight since the first of these was sent, on average over the time.
+
+        Not over the requests: where replies come in batches, those of the next batch are sent as the first,
+        the second, the third in flight, and are nevertheless worked on together.
+        """
+        return self._area / max(self._last - self._first, 1e-9)
 
     @property
     def latency_s(self) -> float:
@@ -173,12 +199,14 @@ class AdaptiveWidth:
 
     def answered(self, now: float, *, sent_at: float, in_flight: int) -> None:
         """A request is over that was worked on to its end, or timed out: a very late answer."""
+        self._cohort.pass_time(now, in_flight)
         if self._cohort.holds(sent_at):
             self._cohort.add(now - sent_at)
             self._look(now, in_flight)
 
     def failed(self, now: float, *, sent_at: float, in_flight: int) -> None:
         """A request is over, but how long it took says nothing."""
+        self._cohort.pass_time(now, in_flight)
         if self._cohort.holds(sent_at):
             self._cohort.lost += 1
             self._look(now, in_flight)
