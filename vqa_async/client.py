@@ -35,7 +35,16 @@ from vqa_async.errors import (
 )
 from vqa_async.images import ImageLoader
 from vqa_async.limits import Hedging, standings
-from vqa_async.models import AttemptFailed, Completion, Failure, Record, Result, Success, Usage
+from vqa_async.models import (
+    AttemptFailed,
+    Completion,
+    Failure,
+    PreparedImage,
+    Record,
+    Result,
+    Success,
+    Usage,
+)
 from vqa_async.qa import parse_pairs
 from vqa_async.retry import header, next_wait, retry_after_s, should_retry_header
 from vqa_async.spending import Spending
@@ -56,12 +65,11 @@ class _Course:
         "endpoint",
         "first_at",
         "first_error",
-        "key",
+        "images",
         "may_retry",
         "notify",
         "record",
         "save",
-        "sizes",
         "spent_s",
     )
 
@@ -81,11 +89,14 @@ class _Course:
         self.count = 0
         self.counted = 0  # of them, those that say something of the record
         self.spent_s = 0.0  # seconds on the wire and backing off, but not waiting for a permit
-        self.key = ""
-        self.sizes: list[tuple[int, int]] = []
+        self.images: Sequence[PreparedImage] = ()
         self.first_at = 0.0
         self.endpoint: EndpointState | None = None
         self.first_error: RequestError | None = None
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """Width and height of each image."""
+        return [(image.width, image.height) for image in self.images]
 
     def elapsed_s(self, now: float) -> float:
         """Seconds since the first attempt began."""
@@ -146,6 +157,7 @@ class VLMClient:
             sleep=sleep,
             reraise=True,
         )
+        self._next_settlement: asyncio.Future[None] | None = None
         self._on_wire: set[asyncio.Task[object]] = set()
 
     @property
@@ -181,9 +193,7 @@ class VLMClient:
         try:
             async with self._images.prepare(record.images, record.folder) as images:
                 course.body = self._form.body(record.messages, images)
-                if images:
-                    course.key = images[0].digest
-                    course.sizes = [(image.width, image.height) for image in images]
+                course.images = images
                 return await self._until_answered(course)
         except JournalError:
             raise
@@ -231,7 +241,8 @@ class VLMClient:
     async def _attempt(self, course: _Course) -> Success:
         estimate = self._estimate(course)
         tokens = estimate.total if estimate is not None else 0.0
-        permit = self._pool.permit(avoid=course.endpoint, tokens=tokens, key=course.key)
+        key = course.images[0].digest if course.images else ""
+        permit = self._pool.permit(avoid=course.endpoint, tokens=tokens, key=key)
         async with permit as endpoint:
             task = asyncio.current_task(self._pool.loop)
             assert task is not None
@@ -240,7 +251,8 @@ class VLMClient:
                 started = permit.entered_at
                 course.first_at = course.first_at or started
                 course.endpoint = endpoint
-                self.spending.reserve(estimate)
+                while not self.spending.reserve(estimate):
+                    await self._settlement()
                 course.count += 1
                 if self._hedging is None:
                     completion = await self._exchange(endpoint, course, estimate, started)
@@ -257,7 +269,7 @@ class VLMClient:
         """Tokens that the request will take, where anybody wants to know."""
         if not (self.spending.bounds_tokens or self._pool.counts_tokens):
             return None
-        return self._tokens.estimate(course.body.text_bytes, course.sizes)
+        return self._tokens.estimate(course.body.text_bytes, course.sizes())
 
     async def _exchange(
         self, endpoint: EndpointState, course: _Course, estimate: Estimate | None, sent_at: float
@@ -283,12 +295,23 @@ class VLMClient:
             self._pool.abandoned(endpoint, sent_at=sent_at)
             raise
         finally:
-            self.spending.settle(estimate, usage)
+            self._settle(estimate, usage)
         self._pool.succeeded(endpoint, sent_at=sent_at)
         if estimate is not None:
             self._pool.settled(endpoint, usage.prompt_tokens + usage.completion_tokens - estimate.total)
-            self._tokens.correct(course.body.text_bytes, course.sizes, usage)
+            self._tokens.correct(course.body.text_bytes, course.sizes(), usage)
         return completion
+
+    def _settle(self, estimate: Estimate | None, usage: Usage | None) -> None:
+        self.spending.settle(estimate, usage)
+        if self._next_settlement is not None and not self._next_settlement.done():
+            self._next_settlement.set_result(None)
+
+    async def _settlement(self) -> None:
+        """Until a request in flight has been settled, and so perhaps left something of the budget."""
+        if self._next_settlement is None or self._next_settlement.done():
+            self._next_settlement = self._pool.loop.create_future()
+        await asyncio.shield(self._next_settlement)
 
     def _listen(self, endpoint: EndpointState, response: Response) -> None:
         if found := standings(response.headers, now=time.time()):
@@ -324,7 +347,8 @@ class VLMClient:
     ) -> tuple[EndpointState, Completion]:
         assert self._hedging is not None
         async with spare as other:
-            self.spending.reserve(estimate)
+            if not self.spending.reserve(estimate):
+                return endpoint, await first
             self._hedging.sent()
             sent_at = spare.entered_at
             second = self._pool.loop.create_task(self._exchange(other, course, estimate, sent_at))

@@ -257,7 +257,7 @@ class EndpointPool:
     @property
     def counts_tokens(self) -> bool:
         """Whether tokens are limited somewhere, so that permits must be asked for with an estimate."""
-        return any(endpoint.gate.rates.counts_tokens for endpoint in self.endpoints)
+        return True in [endpoint.gate.rates.counts_tokens for endpoint in self.endpoints]
 
     def statistics(self) -> tuple[EndpointStatistics, ...]:
         """A snapshot of each endpoint."""

@@ -15,13 +15,14 @@ import orjson
 
 from vqa_async.client import VLMClient
 from vqa_async.endpoints import EndpointState
-from vqa_async.errors import AuthError, RequestError, StatusError
+from vqa_async.errors import AuthError, ModelNotFound, Rejected, RequestError, ResponseError, StatusError
 from vqa_async.transport import Request, Response, Transport
 
 LONGEST_S = 5.0
 """Seconds that the list of models may take."""
 
 _MOST_BYTES = 4 << 20
+_SHOWN_MODELS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,7 @@ async def check_endpoints(
         client: reads replies, and takes secrets out of errors.
         transport: carries the requests.
         thorough: make the small call also where there is no list of models; else it is only made where there
-        is
-            one that does not name the model.
+            is one that does not name the model.
     """
     checks = (_check(endpoint, client, transport, thorough) for endpoint in endpoints)
     return list(await asyncio.gather(*checks))
@@ -76,21 +76,31 @@ async def _check(
             client.read(response)
         models = _listed(response)
         if endpoint.model not in (models or ()) and (thorough or models):
-            await _call(endpoint, client, transport)
-            called = True
+            called = await _call(endpoint, client, transport)
     except RequestError as error:
         if isinstance(error, StatusError) or thorough:
-            return EndpointCheck(endpoint.url, endpoint.model, models, called, _told(error, endpoint, client))
+            told = _told(error, models or (), endpoint, client)
+            return EndpointCheck(endpoint.url, endpoint.model, models, called, told)
         # Who cannot be reached now is asked by the run itself, which tries more than once.
     return EndpointCheck(endpoint.url, endpoint.model, models, called, None)
 
 
-def _told(error: RequestError, endpoint: EndpointState, client: VLMClient) -> RequestError:
+def _told(
+    error: RequestError, models: Sequence[str], endpoint: EndpointState, client: VLMClient
+) -> RequestError:
+    """``error`` with what helps to mend it, and without secrets."""
     error.endpoint = endpoint.url
+    if isinstance(error, ModelNotFound) and models and not any(name in error.message for name in models):
+        error.message = f"{error.message.rstrip('. ')}. The endpoint lists {_some(models)}."
     if isinstance(error, AuthError) and endpoint.key_hint:
         error.message = f"{error.message.rstrip('. ')}. {endpoint.key_hint}"
     client.redact(error)
     return error
+
+
+def _some(models: Sequence[str]) -> str:
+    shown, more = ", ".join(models[:_SHOWN_MODELS]), len(models) - _SHOWN_MODELS
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _list_request(endpoint: EndpointState) -> Request:
@@ -116,8 +126,9 @@ def _listed(response: Response) -> tuple[str, ...] | None:
     return names or None
 
 
-async def _call(endpoint: EndpointState, client: VLMClient, transport: Transport) -> None:
-    """One small call. A server that rejects it for what it says has let us in, and knows the model."""
+async def _call(endpoint: EndpointState, client: VLMClient, transport: Transport) -> bool:
+    """One small call: whether it was answered. A server that rejects it for what it says, or has no text to
+    say, has let us in, and knows the model."""
     message = {"role": "user", "content": "Reply with the word ok."}
     body = orjson.dumps({"model": endpoint.model, "messages": [message], "max_tokens": 16})
     request = Request(
@@ -128,3 +139,5 @@ async def _call(endpoint: EndpointState, client: VLMClient, transport: Transport
     except RequestError as error:
         if error.stops_run or error.code in ("connect", "dns", "tls"):
             raise
+        return isinstance(error, Rejected) or (isinstance(error, ResponseError) and not error.retryable)
+    return True

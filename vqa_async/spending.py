@@ -29,6 +29,7 @@ class Spending:
 
     __slots__ = (
         "_budget",
+        "_in_flight",
         "_prices",
         "_reserved",
         "_reserved_cost",
@@ -52,6 +53,7 @@ class Spending:
         self.requests = 0
         self.prompt_tokens = 0
         self.answer_tokens = 0
+        self._in_flight = 0  # requests that are reserved and not settled
         self._reserved = 0.0
         self._reserved_cost = 0.0
         self.bounds_tokens = bool(budget.max_tokens_total or budget.max_cost)
@@ -71,8 +73,11 @@ class Spending:
         """US dollars that so many tokens cost, None where no prices are known."""
         return None if self._prices is None else self._price(prompt_tokens, answer_tokens)
 
-    def reserve(self, estimate: Estimate | None) -> None:
-        """A request is about to be sent.
+    def reserve(self, estimate: Estimate | None) -> bool:
+        """A request is about to be sent; whether it may.
+
+        False: it would only fit if those in flight take less than they were estimated at; ask again when one
+        of them is settled.
 
         Raises:
             BudgetReached: it does not fit into what is left.
@@ -81,25 +86,35 @@ class Spending:
         if b.max_requests and self.requests >= b.max_requests:
             raise _reached(f"{b.max_requests:,} requests were sent", "--max-requests")
         if estimate is not None:
-            self._reserve_tokens(b, estimate)
+            price = self._price(estimate.prompt, estimate.answer) if b.max_cost else 0.0
+            if not self._fits(estimate.total, price):
+                return False
+            self._reserved += estimate.total
+            self._reserved_cost += price
+            self._in_flight += 1
         self.requests += 1
+        return True
 
-    def _reserve_tokens(self, b: Budget, estimate: Estimate) -> None:
-        if b.max_tokens_total and self.tokens + self._reserved + estimate.total > b.max_tokens_total:
-            said = f"{self.tokens:,} of {b.max_tokens_total:,} tokens are spent"
-            raise _reached(f"{said}, and one more request does not fit", "--max-tokens-total")
+    def _fits(self, tokens: float, price: float) -> bool:
+        b = self._budget
+        if b.max_tokens_total and self.tokens + self._reserved + tokens > b.max_tokens_total:
+            if not self._in_flight:
+                said = f"{self.tokens:,} of {b.max_tokens_total:,} tokens are spent"
+                raise _reached(f"{said}, and one more request does not fit", "--max-tokens-total")
+            return False
         if b.max_cost:
-            price = self._price(estimate.prompt, estimate.answer)
             spent = self._price(self.prompt_tokens, self.answer_tokens)
             if spent + self._reserved_cost + price > b.max_cost:
-                said = f"${spent:,.4g} of ${b.max_cost:,.4g} are spent, and one more request does not fit"
-                raise _reached(said, "--max-cost")
-            self._reserved_cost += price
-        self._reserved += estimate.total
+                if not self._in_flight:
+                    said = f"${spent:,.4g} of ${b.max_cost:,.4g} are spent"
+                    raise _reached(f"{said}, and one more request does not fit", "--max-cost")
+                return False
+        return True
 
     def settle(self, estimate: Estimate | None, usage: Usage | None) -> None:
         """A request is over: what it took, None where it failed."""
         if estimate is not None:
+            self._in_flight -= 1
             self._reserved -= estimate.total
             if self._budget.max_cost:
                 self._reserved_cost -= self._price(estimate.prompt, estimate.answer)

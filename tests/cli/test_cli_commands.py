@@ -166,7 +166,7 @@ def test_no_key_image_or_error_gets_into_the_files(tmp_path: Path) -> None:
     assert [line["vqa"] for line in lines if "40 x 30" not in line["vqa"]] == []
 
 
-# --- status, check, export, init ----------------------------------------------------------------------
+# --- status, export, init -----------------------------------------------------------------------------
 
 
 def test_status_counts_done_failed_and_left(
@@ -195,42 +195,6 @@ def test_status_repeats_why_a_run_stopped(
     capsys.readouterr()
     assert run_command(["status", "out.jsonl"]) == 0
     assert re.search(r"^Stopped +.*'nope'", capsys.readouterr().out, re.MULTILINE)
-
-
-def test_check_counts_and_estimates_without_sending(
-    here: Path, red_image: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Good and bad records, images, tokens; and that the system prompt is not among them."""
-    Path("in.jsonl").write_text(
-        '{"image": "red.png", "conversation": "What is it?"}\n'
-        '{"image": "https://example.com/a.png", "conversation": "And this?"}\n'
-        '{"image": "gone.png", "conversation": "And this?"}\n'
-        "oops\n"
-    )
-    assert run_command(["check", "in.jsonl"]) == 1
-    out, err = capsys.readouterr()
-    shown = dict(line.split(maxsplit=1) for line in out.splitlines() if not line.startswith(" "))
-    assert (shown["Records"], shown["Good"], shown["Images"]) == ("4", "2", "1 and 1 by URL, not looked at")
-    assert shown["Bad"].startswith("2 (")
-    assert shown["Tokens"] == "about 261 in: 6 of text, 255 of images"
-    assert "The system prompt is not counted." in out
-    assert "gone.png" in err
-    assert run_command(["check", "in.jsonl", "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["estimated_image_tokens"] == 255
-
-
-def test_check_shows_the_first_problems_and_counts_the_rest(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A thousand missing images are one cause, and not a thousand lines."""
-    Path("in.jsonl").write_text(
-        "".join(f'{{"image": "gone{n}.png", "conversation": "What?"}}\n' for n in range(50))
-    )
-    assert run_command(["check", "in.jsonl"]) == 1
-    out, err = capsys.readouterr()
-    assert "Bad        50 (" in out
-    assert len(err.splitlines()) == 21
-    assert err.splitlines()[-1] == "More problems are only counted."
 
 
 def test_export_writes_the_guides_form(

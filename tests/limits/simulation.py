@@ -1,7 +1,7 @@
 """Runs against made-up endpoints, played through event by event: the simulation is the clock.
 
-There is always more to ask, so whatever the gate lets through is sent. What the endpoints here do is what the
-documentation of real ones says: they saturate, queue, refuse beyond a number in flight or beyond a rate.
+There is always more to ask, so whatever the gate lets through is sent. The endpoints do what real ones do: they
+saturate, make requests queue, refuse beyond a number in flight or beyond a rate.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import random
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Protocol
+from itertools import accumulate, pairwise
+from typing import Protocol, TypeAlias
 
 from vqa_async.limits import Gate, Standing, Unit
 
@@ -112,7 +112,10 @@ class Moody(Silent):
 
     share: float = 1.0
     wait_s: float | None = None
-    _rng: random.Random = field(default_factory=lambda: random.Random(5))
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        self._rng = random.Random(self.seed)
 
     def take(self, now: float, in_flight: int) -> Reply:
         if self._rng.random() < self.share:
@@ -215,12 +218,17 @@ class Refusal:
     asked_s: float
 
 
+Flight: TypeAlias = tuple[float, int, float, Reply]
+"""A request under way: when its reply comes in, its number, when it was sent, and the reply."""
+
+
 @dataclass
 class Run:
     """What happened: times of what was sent, answered and refused, and the requests in flight in between."""
 
     duration_s: float
     sent: list[float] = field(default_factory=list)
+    tokens: list[float] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     in_flight: list[tuple[float, int]] = field(default_factory=list)
@@ -243,30 +251,53 @@ class Run:
     def excess_gap_s(self) -> float:
         """The longest time without an answer, less the wait that was asked for in it, in seconds."""
         return max(
-            end - start - max((r.asked_s for r in self.refused if r.at <= end and r.at + r.asked_s > start), default=0.0)
+            end
+            - start
+            - max((r.asked_s for r in self.refused if r.at <= end and r.at + r.asked_s > start), default=0.0)
             for start, end in pairwise([0.0, *self.answered, self.duration_s])
         )
 
-    def most_within(self, seconds: float) -> int:
+    def most_requests_within(self, seconds: float) -> int:
         """The most requests that were sent in any window of so many seconds, its end not included."""
+        return max(self._end_of(start, seconds) - first for first, start in enumerate(self.sent))
+
+    def most_tokens_within(self, seconds: float) -> float:
+        """The same, of the tokens that they really took."""
+        sums = [0.0, *accumulate(self.tokens)]
+        return max(sums[self._end_of(start, seconds)] - sums[first] for first, start in enumerate(self.sent))
+
+    def _end_of(self, start: float, seconds: float) -> int:
         # A hair is left to the rounding of sums of small steps.
-        return max(bisect_left(self.sent, t + seconds - 1e-6) - i for i, t in enumerate(self.sent))
+        return bisect_left(self.sent, start + seconds - 1e-6)
 
 
-def play(gate: Gate, endpoint: Endpoint, duration_s: float) -> Run:
+@dataclass
+class Tokens:
+    """What requests take: an estimate, and what is used in the end, half as much more or less."""
+
+    estimated: float = 0.0
+    used: float = 0.0
+    _rng: random.Random = field(default_factory=lambda: random.Random(11))
+
+    def draw(self) -> float:
+        return self.used * self._rng.uniform(0.5, 1.5)
+
+
+def play(gate: Gate, endpoint: Endpoint, duration_s: float, tokens: Tokens | None = None) -> Run:
     """Ask ``endpoint`` through ``gate`` for so many seconds of simulated time."""
-    run, now = Run(duration_s), 0.0
-    under_way: list[tuple[float, int, float, Reply]] = []
+    run, now, tokens = Run(duration_s), 0.0, tokens or Tokens()
+    under_way: list[Flight] = []
     while now < duration_s:
-        while gate.admits(now):
-            gate.entered(now)
+        while gate.admits(now, tokens.estimated):
+            gate.entered(now, tokens.estimated)
             reply = endpoint.take(now, gate.in_flight)
             heapq.heappush(under_way, (now + reply.after_s, len(run.sent), now, reply))
             run.sent.append(now)
+            run.tokens.append(tokens.draw())
         run.in_flight.append((now, gate.in_flight))
-        now = _next_event(gate, now, under_way)
+        now = _next_event(gate, now, under_way, tokens.estimated)
         while under_way and under_way[0][0] <= now:
-            _, _, sent_at, reply = heapq.heappop(under_way)
+            _, number, sent_at, reply = heapq.heappop(under_way)
             gate.rates.heard(now, endpoint.standings(now))
             if reply.is_refusal:
                 run.refused.append(Refusal(now, reply.wait_s or 0.0))
@@ -274,15 +305,16 @@ def play(gate: Gate, endpoint: Endpoint, duration_s: float) -> Run:
             else:
                 run.answered.append(now)
                 gate.succeeded(now, sent_at=sent_at)
+                gate.rates.settled(now, run.tokens[number] - tokens.estimated)
             gate.left()
     return run
 
 
-def _next_event(gate: Gate, now: float, under_way: list[tuple[float, int, float, Reply]]) -> float:
+def _next_event(gate: Gate, now: float, under_way: list[Flight], tokens: float) -> float:
     """When the next reply comes in, or the gate opens for more."""
     events = [under_way[0][0]] if under_way else []
     if gate.in_flight < int(gate.width):
-        events.append(gate.opens_at(now))
+        events.append(gate.opens_at(now, tokens))
     assert events, f"nothing is under way at {gate!r}, and nothing may start"
     assert min(events) > now, f"time stands still at {gate!r}"
     return min(events)

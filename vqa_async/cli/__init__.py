@@ -1,10 +1,10 @@
 """The command line: arguments -> Config -> api. The only place that prints.
 
-    startup        streams and early signals, before anything heavy is loaded
+    startup        streams, early signals and open files, before anything heavy is loaded
     app            the commands, their flags and help
     layers         values that no flag gives: environment and settings file
     running        `run`, with its `progress` display and `signals`
-    checking       `check`
+    checking       `check`: its `findings` in the input, `asking` the endpoints, the `projection` onto a run
     standing       `status`
     exporting      `export`
     last_input     the input of the last run, read once more for these two

@@ -197,15 +197,23 @@ def check(
     input: Input,
     /,
     *,
-    config: Annotated[Path | None, Parameter(group=_ASK, env_var=())] = None,
-    prompt: Annotated[str, Parameter(group=_ASK)] = "",
+    endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
+    config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
+    offline: Annotated[bool, Parameter(group=_WHERE)] = False,
+    sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
     format: Annotated[Format, Parameter(group=_ASK)] = "auto",
+    limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
+    budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
+    timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
     images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
     json: Annotated[bool, Parameter(group=_RESULTS)] = False,
 ) -> int:
-    """Look at every record and image of INPUT, estimate the tokens, spend nothing.
+    """Look at every record and image of INPUT, and estimate what a run will take.
+
+    With --model the endpoint is asked too: its models, and one record of the input,
+    which is paid for; --offline asks nothing.
 
     Parameters
     ----------
@@ -213,8 +221,8 @@ def check(
         JSON array, JSONL file, folder of images, or - for standard input.
     config
         TOML file as for 'run'; its options that matter here are used.
-    prompt
-        Question for rows without a conversation.
+    offline
+        Ask no endpoint, though a model is named: nothing is sent, nothing is spent.
     limit
         Only the first so many records.
     format
@@ -224,7 +232,11 @@ def check(
     """
     from vqa_async.cli.checking import check_input
 
-    return check_input(input, columns, images, prompt=prompt, limit=limit, format=format, json=json)
+    named = named_endpoints(config)
+    options = Config(
+        endpoint, sampling, columns, images, limits, budget, timeouts, RetryPolicy(), JournalOptions(), named
+    )
+    return check_input(options, input, limit=limit, format=format, offline=offline, json=json)
 
 
 @app.command(sort_key=4)

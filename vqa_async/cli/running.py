@@ -11,6 +11,7 @@ from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.progress import Display
 from vqa_async.cli.signals import Interrupts, interrupts
+from vqa_async.cli.startup import raise_descriptor_limit
 from vqa_async.cli.texts import as_json, ending, exit_code
 from vqa_async.config import Config
 from vqa_async.engine import Engine, RunSummary
@@ -28,7 +29,7 @@ def run_job(
     quiet: bool,
 ) -> int:
     """Run the job; returns the exit code."""
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     console = open_console()
     display = Display(console, quiet=quiet)
 
@@ -98,16 +99,3 @@ def _hand_over(summary: RunSummary, code: int, *, json: bool) -> None:
     emit(summary.paths.successes)
     if summary.statistics.failed or summary.statistics.skipped_failed:
         emit(summary.paths.failures)
-
-
-def _raise_descriptor_limit() -> None:
-    """As many open files as the system lets this process have: each request in flight is one."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError):
-        return  # then max_workers is fitted to what there is, and that is said

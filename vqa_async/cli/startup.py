@@ -1,4 +1,4 @@
-"""What is put in order before anything heavy is loaded: the standard streams, and signals that come early.
+"""What is put in order before anything else: the standard streams, signals that come early, open files.
 
 Loads nothing itself: until it has run, Ctrl-C would end in a traceback.
 """
@@ -49,6 +49,19 @@ def end_on_signals() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+def raise_descriptor_limit() -> None:
+    """As many open files as the system lets this process have: each request in flight is one."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):
+        return  # then max_workers is fitted to what there is, and that is said
 
 
 def _raise(number: int, frame: FrameType | None) -> None:

@@ -258,21 +258,32 @@ class Engine:
         )
 
     async def preflight(self, *, thorough: bool = False) -> list[EndpointCheck]:
+        """``check_endpoints``, for who cannot go on without one.
+
+        Raises:
+            RequestError: no endpoint can be used.
+        """
+        checks = await self.check_endpoints(thorough=thorough)
+        hopeless = [check.error for check in checks if check.error is not None and check.error.stops_run]
+        if hopeless:
+            raise hopeless[0]
+        return checks
+
+    async def check_endpoints(self, *, thorough: bool = False) -> list[EndpointCheck]:
         """Ask each endpoint whether it takes the key and knows the model, before anything is paid for.
+
+        Those that cannot be used beside others are not asked any more.
 
         Args:
             thorough: also where it takes a small call to find out.
 
-        Raises:
-            RequestError: no endpoint can be used. Those that cannot beside others are not asked any more.
+        Returns:
+            How each stands, in their order; one that cannot be used has its error.
         """
         checks = await check_endpoints(self._pool.endpoints, self._client, self._transport, thorough=thorough)
         for endpoint, check in zip(self._pool.endpoints, checks, strict=True):
             if check.error is not None:
                 self._pool.failed(endpoint, check.error)
-        hopeless = [check.error for check in checks if check.error is not None and check.error.stops_run]
-        if hopeless:
-            raise hopeless[0]
         return checks
 
     def statistics(self) -> RunStatistics:

@@ -1,9 +1,8 @@
-"""One rate, kept: a bucket that fills steadily and is drawn from. Decisions only, the caller brings the
-clock.
+"""One rate, kept: a bucket that fills steadily and is drawn from. Decisions only.
 
-It never polls: it says when enough will be there. What a request really cost is settled afterwards, so a
-bucket may be below zero for a while; and one that cannot hold what a request needs gives all that it has.
-(Turner, "New Directions in Communications", 1986: the leaky bucket as a meter.)
+The caller brings the clock. It never polls: it says when enough will be there. What a request really cost is
+settled afterwards, so a bucket may be below zero for a while; and one that cannot hold what a request needs
+gives all that it has. (Turner, "New Directions in Communications", 1986: the leaky bucket as a meter.)
 """
 
 from __future__ import annotations

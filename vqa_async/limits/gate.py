@@ -84,8 +84,10 @@ class Gate:
         self.in_flight -= 1
 
     def succeeded(self, now: float = 0.0, *, sent_at: float = 0.0) -> None:
-        """A request was answered. A fixed width that was narrowed grows by one for each full width of
-        answers."""
+        """A request was answered.
+
+        A fixed width that was narrowed grows by one for each full width of answers.
+        """
         self._unexplained = 0
         self.limited_since = None
         if self._adaptive is not None:
@@ -126,9 +128,11 @@ class Gate:
         if self.rates.explains_refusals:
             self._widen_again()
             return
-        self._width_before = max(self._width_before, self.width)
+        is_to_blame = self.rates.rules_out_rates(now)
+        self._width_before = self.width if is_to_blame else max(self._width_before, self.width)
         if self._adaptive is not None:
-            if self.in_flight >= self.width / 2:  # else it is not for the width's sake, which is hardly used
+            # A width that is hardly used is not what is refused, unless nothing else is left.
+            if is_to_blame or self.in_flight >= self.width / 2:
                 self._adaptive.refused(now, self.in_flight)
                 self.width = self._adaptive.value
         else:

@@ -11,6 +11,9 @@ from collections import deque
 MOST_EXTRA = 0.02
 """Requests that may be sent a second time, as a share of all."""
 
+_SLOWER = 1.25
+"""How many times the usual latency a request must have taken: where all take as long, none is slow."""
+
 _REMEMBERED = 400
 _FROM = 50
 """Latencies that are looked back on, and how many there must be."""
@@ -38,7 +41,8 @@ class Hedging:
         self._latencies.append(latency_s)
         if len(self._latencies) >= _FROM and (self._delay_s is None or self._requests % _FROM == 0):
             in_order = sorted(self._latencies)
-            self._delay_s = in_order[min(int(self._share * len(in_order)), len(in_order) - 1)]
+            slow_s = in_order[min(int(self._share * len(in_order)), len(in_order) - 1)]
+            self._delay_s = max(slow_s, _SLOWER * in_order[len(in_order) // 2])
 
     def delay_s(self) -> float | None:
         """Seconds after which a request is slow; None while that is not known, or none may be sent twice."""

@@ -13,8 +13,10 @@ from vqa_async.limits.headers import Standing, Unit
 _MINUTE_S = 60.0
 
 _TOLD_BURST = {"requests": 0.01, "tokens": 0.02}
-"""Share of a minute that may be sent at once where only the limit is known: servers that count by the minute,
-and those that break it down to seconds, are both satisfied."""
+"""Share of a minute that may be sent at once where only the limit is known.
+
+Servers that count by the minute, and those that break it down to seconds, are both satisfied.
+"""
 
 _READ_BURST = 0.1
 """The same where each reply says how much is left."""
@@ -36,7 +38,7 @@ class Rates:
         tpm: tokens a minute at most, prompt and completion; 0 for no such limit.
     """
 
-    __slots__ = ("_learned", "_read", "_told", "is_active")
+    __slots__ = ("_learned", "_read", "_told", "counts_tokens", "is_active")
 
     def __init__(self, *, rpm: float = 0, tpm: float = 0) -> None:
         self._told: dict[Unit, Bucket] = {}
@@ -48,6 +50,8 @@ class Rates:
         self._learned = LearnedRate()
         self.is_active = bool(self._told)
         """Whether anything is limited: until then nobody need ask."""
+        self.counts_tokens = bool(tpm)
+        """Whether tokens are limited, so that requests must say how many they need."""
 
     def __repr__(self) -> str:
         facts = [f"{unit} {bucket.per_s * _MINUTE_S:.0f}/min told" for unit, bucket in self._told.items()]
@@ -57,14 +61,13 @@ class Rates:
         return f"<Rates {', '.join(facts) or 'none'}>"
 
     @property
-    def counts_tokens(self) -> bool:
-        """Whether tokens are limited, so that requests must say how many they need."""
-        return "tokens" in self._told or "tokens" in self._read
-
-    @property
     def explains_refusals(self) -> bool:
         """Whether the rate at which the endpoint refuses is known: its 429s say nothing of the width then."""
         return self._learned.is_steady
+
+    def rules_out_rates(self, now: float) -> bool:
+        """Whether it was tried, and failed, to keep to a rate: it must be the width that is refused."""
+        return self._learned.is_doubted(now)
 
     def per_minute(self) -> float:
         """Requests a minute that are let through at most; 0 where nothing limits them."""
@@ -108,6 +111,7 @@ class Rates:
                     continue  # without a limit there is no rate that could be kept
                 rate = self._read[unit] = _ReadRate(now, standing.limit)
                 self.is_active = True
+                self.counts_tokens = self.counts_tokens or unit == "tokens"
             rate.heard(now, standing)
 
     def refused(self, now: float, resume_at: float, *, is_first: bool) -> None:
@@ -198,26 +202,28 @@ _BELOW = 0.985
 """Share of a learned rate at which sending begins anew: a little below, so that refusals are rare."""
 _ALIKE = 0.1
 _AGREEING = 2
-"""By how much an estimate may differ from the one before and yet be of one rate; so many in a row must
-not."""
+"""By how much an estimate may differ from the one before to agree with it; how many in a row must."""
 _CLIMB_S = 15.0
 _CLIMB_REQUESTS = 200.0
-"""Seconds, and requests, in which a steady rate climbs from a little below to what was measured: a rate is
-found by exceeding it, so one request in a few hundred is refused."""
+"""Seconds, and requests, in which a steady rate climbs from a little below to what was measured.
+
+A rate is found by exceeding it, so one request in a few hundred is refused.
+"""
 _GENTLE = 0.25
 _GENTLE_DOUBLES_S = 0.5
 """How sending begins anew where no rate is known: at a share of the speed before, doubled so often."""
 _CLIMBS = 2.0
 _STEADY_GROWS = 1.25
-"""Factor for each climb beyond so many in which nothing was refused: the rate was measured too low, or
-raised."""
+"""Factor for each climb beyond so many without a refusal: the rate was measured too low, or raised."""
 _EARLY_CLIMB = 0.5
 _DOUBTED_S = (60.0, 120.0, 240.0, 480.0)
-"""A rate that is kept to is not exceeded. Two refusals in a row that come before half of the climb are none
-of a rate, and for so long none is believed."""
+"""For how long no rate is believed once one was contradicted.
+
+A rate that is kept to is not exceeded: two refusals in a row that come before half of the climb, while it is
+believed, are none of a rate.
+"""
 _RESTED_S = 2.0
-"""Seconds' worth that may be sent at once after a pause, in which the endpoint's own bucket has filled
-too."""
+"""Seconds' worth that may be sent at once after a pause, in which the endpoint's bucket has filled too."""
 
 
 class LearnedRate:
@@ -268,6 +274,9 @@ class LearnedRate:
     def per_s(self) -> float:
         return self._bucket.per_s if self._bucket is not None else 0.0
 
+    def is_doubted(self, now: float) -> bool:
+        return now < self._doubted_until
+
     def ready_at(self, now: float) -> float:
         if self._bucket is None:
             return now
@@ -301,9 +310,9 @@ class LearnedRate:
     def _note_early(self, now: float) -> None:
         """See whether this refusal contradicts the rate that was believed."""
         assert self._began is not None
-        self._early = (
-            self._early + 1 if self.is_steady and self._climbs(now - self._began) < _EARLY_CLIMB else 0
-        )
+        if not self.is_steady:  # nothing was believed, so nothing is contradicted or confirmed
+            return
+        self._early = self._early + 1 if self._climbs(now - self._began) < _EARLY_CLIMB else 0
         if self._early >= 2:
             self._early = 0
             self._doubted_until = now + _DOUBTED_S[min(self._doubts, len(_DOUBTED_S) - 1)]
@@ -344,10 +353,8 @@ class LearnedRate:
         if not self.is_steady:
             doublings = rested_s / _GENTLE_DOUBLES_S
             if doublings > 10:
-                self._bucket, self._estimate = (
-                    None,
-                    0.0,
-                )  # a thousandfold, and no refusal: there is no rate to keep
+                # A thousandfold, and no refusal: there is no rate to keep.
+                self._bucket, self._estimate = None, 0.0
                 return
             self._bucket.change(now, self._gentle() * 2.0**doublings, 1.0)
             return

@@ -29,8 +29,17 @@ HEADROOM = 1.1
 """How much wider than the knee: an endpoint that always has one request waiting is never idle."""
 
 DECREASE = 0.7
-"""Factor on the width when the endpoint refuses. Gentler than TCP's 0.5: the server said how much is too
-much."""
+"""Factor on the width when the endpoint refuses.
+
+Gentler than TCP's 0.5: the server said how much is too much.
+"""
+
+_BORNE = 1.05
+_BORNE_DECREASE = 0.9
+_BORNE_FADES = 0.85
+"""A refusal at up to so many times a width that was borne is hardly for the width's sake. It narrows by less,
+and lowers what counts as borne by more, so that the next one counts. Else an endpoint that refuses one
+request in a hundred at random ends at one in flight."""
 
 _DOUBLE = 2.0
 _STEP = 1.25
@@ -44,8 +53,10 @@ _QUICK_COHORT = 16
 _CAREFUL_COHORT = 48
 """The same near the knee, where steps are small."""
 _CAREFUL_WIDTHS = (3, 8)
-"""Such a cohort in widths, at least and at most: several rounds of an endpoint that works in batches, but no
-measuring for ever where latencies spread widely."""
+"""Such a cohort in widths, at least and at most.
+
+Several rounds of an endpoint that works in batches, but no measuring for ever where latencies spread widely.
+"""
 _PRECISION = 0.2
 """Standard error of the elasticity for which a cohort is made large enough."""
 
@@ -159,6 +170,7 @@ class AdaptiveWidth:
 
     __slots__ = (
         "_best",
+        "_borne",
         "_ceiling",
         "_ceiling_until",
         "_cohort",
@@ -187,6 +199,7 @@ class AdaptiveWidth:
         self._ceiling = math.inf
         self._ceiling_until = 0.0
         self._refusals = 0
+        self._borne = 0.0  # the widest that went a whole cohort without a refusal; each refusal lowers it
         self._cohort = _Cohort(-math.inf, min(_QUICK_COHORT, math.ceil(self.value)))
 
     def __repr__(self) -> str:
@@ -202,22 +215,30 @@ class AdaptiveWidth:
         self._cohort.pass_time(now, in_flight)
         if self._cohort.holds(sent_at):
             self._cohort.add(now - sent_at)
-            self._look(now, in_flight)
+            self._look(now)
 
     def failed(self, now: float, *, sent_at: float, in_flight: int) -> None:
         """A request is over, but how long it took says nothing."""
         self._cohort.pass_time(now, in_flight)
         if self._cohort.holds(sent_at):
             self._cohort.lost += 1
-            self._look(now, in_flight)
+            self._look(now)
 
     def refused(self, now: float, in_flight: int) -> None:
-        """The endpoint says that it is too much: narrow at once, and stay below for a while."""
+        """The endpoint says that it is too much: narrow at once, and stay below for a while.
+
+        Where it has borne as much before, narrow a little, and no ceiling is believed any more.
+        """
         refused_at = min(self.value, float(max(1, in_flight)))
+        self._best, self._factor, self._down, self._hold = None, _STEP, False, 0
+        if refused_at <= self._borne * _BORNE:
+            self._borne *= _BORNE_FADES
+            self._ceiling_until, self._refusals = 0.0, 0
+            self._go(now, refused_at * _BORNE_DECREASE)
+            return
         self._ceiling = max(1.0, refused_at * 0.95)
         self._ceiling_until = now + _CEILING_S[min(self._refusals, len(_CEILING_S) - 1)]
         self._refusals += 1
-        self._best, self._factor, self._down, self._hold = None, _STEP, False, 0
         self._go(now, refused_at * DECREASE)
 
     def acquit(self, width: float) -> None:
@@ -228,20 +249,21 @@ class AdaptiveWidth:
 
     # --- decisions, one for each cohort ------------------------------------------------------------------
 
-    def _look(self, now: float, in_flight: int) -> None:
+    def _look(self, now: float) -> None:
         cohort = self._cohort
         if not cohort.is_complete:
             return
         if cohort.done < cohort.sent / 2 or cohort.width < 0.7 * int(self.value):
-            # Errors, or not enough to do: nothing is learned of this width. But a start far above the knee
-            # shows itself by a gate that is full long before the first cohort could have filled it.
-            if self._best is None and in_flight > 0.9 * self.value > _QUICK_COHORT:
-                self._down = True
-                self._go(now, self.value / self._factor)
-            else:
-                self._measure(now)
+            self._measure(now)  # errors, or not enough to do: nothing is learned of this width
+            return
+        if cohort.began == -math.inf and cohort.size < 0.7 * self.value:
+            # The head of a wide start, who met no queue; but the gate was full before they were answered, so
+            # this is a width to come down from.
+            self._down = True
+            self._go(now, self.value / self._factor)
             return
         self._spread = cohort.spread
+        self._borne = max(self._borne, cohort.width)
         self._judge(now, cohort.width, cohort.latency_s)
 
     def _judge(self, now: float, width: float, latency_s: float) -> None:
@@ -324,7 +346,8 @@ class AdaptiveWidth:
         self._go(now, width)
 
     def _go(self, now: float, width: float) -> None:
-        self.value = self._bounded(now, width)
+        # A gate lets through whole requests: what was measured as 3.96 is 4.
+        self.value = self._bounded(now, float(round(width)))
         self._measure(now)
 
     def _bounded(self, now: float, width: float) -> float:
