@@ -86,6 +86,7 @@ async def _type_transcript(folder: Path) -> None:
         stderr=asyncio.subprocess.STDOUT,
     )
     output = (await asyncio.wait_for(shell.communicate(), 90))[0].decode()
+    output = output.replace(f"127.0.0.1:{port}", "localhost:8000")
     assert shell.returncode == 0, output
     for (command, shown), printed in zip(steps, output.split("@@@\n")[1:], strict=True):
         lines = [shape(line) for line in printed.splitlines()]

@@ -257,12 +257,24 @@ def test_every_option_stands_in_the_settings_at_its_default(workspace: Path) -> 
     active = {"base_url", "model", "max_workers"}
     unset = {name for name, default in options() if default is None}
     assert set(re.findall(r"^#(\w+) =$", text, re.MULTILINE)) == unset
-    loaded = tomllib.loads(re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE))
+    own, _, _ = re.sub(r"^#(\w+ = |\[\[)", r"\1", text, flags=re.MULTILINE).partition("[[endpoints]]")
+    loaded = tomllib.loads(own)
     assert loaded.keys() == {name for name, _ in options()} - unset
     defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in options()}
     assert {name: loaded[name] for name in loaded.keys() - active} == {
         name: defaults[name] for name in loaded.keys() - active
     }
+
+
+def test_the_settings_show_how_several_endpoints_are_named(workspace: Path) -> None:
+    """Taking the # away from the tables at the end gives endpoints that can be used."""
+    text = (workspace / "vqa.toml").read_text(encoding="utf-8")
+    tables = text[text.index("#[[endpoints]]") :].replace("#", "")
+    config = Config.of(**tomllib.loads(tables))
+    assert [one.base_url for one in config.endpoints] == [
+        "http://gpu-1:8000/v1",
+        "https://gateway.example/v1",
+    ]
 
 
 def test_every_option_has_its_help_above_it(workspace: Path) -> None:

@@ -60,7 +60,7 @@ _LISTEN_EVERY = 32
 """Replies whose headers are read to see whether the endpoint tells rates."""
 
 _RETRIES_AT_ONCE = 0.5
-_RETRIES_PER_S = 0.1
+_RETRIES_PER_S = 1.0
 """Retries that may be saved up, and those that are allowed each second whatever happens, for each of the
 width."""
 

@@ -11,6 +11,9 @@ from vqa_async.errors import BudgetReached, ConfigError
 from vqa_async.models import Usage
 from vqa_async.tokens import Estimate
 
+_HAIR = 1 + 1e-9
+"""Three requests of $0.10 fit into $0.30, although their sum in binary is a little more."""
+
 
 class Spending:
     """Counts requests, tokens and money.
@@ -97,14 +100,14 @@ class Spending:
 
     def _fits(self, tokens: float, price: float) -> bool:
         b = self._budget
-        if b.max_tokens_total and self.tokens + self._reserved + tokens > b.max_tokens_total:
+        if b.max_tokens_total and self.tokens + self._reserved + tokens > b.max_tokens_total * _HAIR:
             if not self._in_flight:
                 said = f"{self.tokens:,} of {b.max_tokens_total:,} tokens are spent"
                 raise _reached(f"{said}, and one more request does not fit", "--max-tokens-total")
             return False
         if b.max_cost:
             spent = self._price(self.prompt_tokens, self.answer_tokens)
-            if spent + self._reserved_cost + price > b.max_cost:
+            if spent + self._reserved_cost + price > b.max_cost * _HAIR:
                 if not self._in_flight:
                     said = f"${spent:,.4g} of ${b.max_cost:,.4g} are spent"
                     raise _reached(f"{said}, and one more request does not fit", "--max-cost")

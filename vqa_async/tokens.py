@@ -33,7 +33,7 @@ def _tiles(width: float, height: float, *, base: int, tile: int) -> int:
     """OpenAI's GPT-4o and GPT-5 families: fitted into 2048 x 2048, the shorter side to 768, tiles of 512."""
     scale = min(1.0, 2048 / max(width, height))
     scale = min(scale, 768 / min(width, height) if min(width, height) else 1.0, 1.0)
-    across, down = (-(-round(side * scale) // 512) for side in (width, height))
+    across, down = (-(-max(1, round(side * scale)) // 512) for side in (width, height))
     return base + tile * across * down
 
 

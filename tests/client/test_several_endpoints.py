@@ -254,3 +254,47 @@ def test_an_outage_of_all_ends_the_run_where_it_is_not_to_wait() -> None:
 
     stops = in_virtual_time(main())
     assert stops == [False] * 19 + [True]
+
+
+def test_minute_of_errors_sends_little_more_than_was_to_be_sent() -> None:
+    """A 503 for everything, 60 s long: a tenth more, and the attempts of those in flight; none fails."""
+    count, workers = 2000, 64
+
+    async def main() -> tuple[int, int]:
+        began = now()
+
+        def answer(request: Request) -> Response:
+            return reply(status=503, body=b"") if 2 < now() - began < 62 else reply()
+
+        transport = Clocked(answer, latency_s=0.2)
+        async with asking(transport, [A], max_workers=workers, sleep=asyncio.sleep) as asker:
+            results = await asyncio.gather(*(asker.ask(str(n)) for n in range(count)))
+        return sum(not result.ok for result in results), len(transport.asked_at)
+
+    failed, asked = in_virtual_time(main())
+    assert failed == 0
+    assert asked <= 1.1 * count + workers * 8
+
+
+@pytest.mark.parametrize(("share", "most_per_s"), [(0.5, 40), (0.0, 1e9)])
+def test_retries_of_an_endpoint_that_fails_most_requests_are_slowed_down(
+    share: float, most_per_s: float
+) -> None:
+    """Four of five requests fail: beyond half of the answers, retries wait for their turn."""
+
+    async def main() -> float:
+        numbers = iter(range(10**6))
+
+        def answer(request: Request) -> Response:
+            return reply() if next(numbers) % 5 == 0 else reply(status=500, body=b"")
+
+        transport = Clocked(answer, latency_s=0.05)
+        options: dict[str, Any] = {"max_attempts": 100, "backoff_max": 0.1, "retry_share": share}
+        async with asking(transport, [A], max_workers=20, sleep=asyncio.sleep, **options) as asker:
+            await asyncio.gather(*(asker.ask(str(n)) for n in range(100)))
+        times = transport.asked_at
+        return len(times) / (times[-1] - times[0])
+
+    rate = in_virtual_time(main())
+    assert rate <= most_per_s
+    assert rate >= 4

@@ -1,7 +1,7 @@
 """Runs against made-up endpoints, played through event by event: the simulation is the clock.
 
-There is always more to ask, so whatever the gate lets through is sent. The endpoints do what real ones do: they
-saturate, make requests queue, refuse beyond a number in flight or beyond a rate.
+There is always more to ask, so whatever the gate lets through is sent. The endpoints do what real ones do:
+they saturate, make requests queue, refuse beyond a number in flight or beyond a rate.
 """
 
 from __future__ import annotations

@@ -53,9 +53,9 @@ def test_saturated_endpoint_gives_what_it_can_without_a_long_queue(
 @SEEDS
 @pytest.mark.parametrize("start", [1, 1000])
 def test_width_does_not_oscillate(kind: Kind, start: float, spread: float, seed: int) -> None:
-    """In each ten seconds from half a minute on, three quarters to one and a half of the knee are in flight."""
-    run = saturated(kind, start, spread, seed, 120)
-    assert all(48 <= run.width(since, since + 10) <= 96 for since in range(30, 120, 10))
+    """In each ten seconds from half a minute on, between three quarters and one and a half of the knee."""
+    run = saturated(kind, start, spread, seed, 90)
+    assert all(48 <= run.width(since, since + 10) <= 96 for since in range(30, 90, 10))
 
 
 @BOTH_KINDS
@@ -98,13 +98,12 @@ def test_endpoint_that_keeps_up_gets_all_that_is_allowed(seed: int) -> None:
 
 
 @SPREADS
-@SEEDS
-@pytest.mark.parametrize("start", [1, 8, 100])
+@pytest.mark.parametrize(("start", "seed"), [(1, 1), (8, 2), (100, 3)])
 @pytest.mark.parametrize("wait_s", [None, 0.1, 1.0])
 def test_width_stays_just_below_where_it_is_refused(
     start: float, spread: float, seed: int, wait_s: float | None
 ) -> None:
-    """A 429 beyond 50 in flight, whatever wait it asks for: hardly any are met, and hardly a seat is empty."""
+    """A 429 beyond 50 in flight, whatever wait it asks for: few of them, and hardly a seat is empty."""
     run = play(gate_from(start), Crowded(Latency(LATENCY_S, spread, seed), 50, wait_s=wait_s), 120)
     assert run.share_refused < 0.015
     assert 40 <= run.width(30, 120) <= 50
@@ -177,7 +176,7 @@ def test_refusal_narrows_at_once_and_less_where_as_much_was_borne() -> None:
     width.refused(0.0, 20)
     assert width.value == 14
     width = AdaptiveWidth(start=20, limit=20)
-    ask_in_rounds(width, rounds=3)
+    ask_in_rounds(width, rounds=1)
     width.refused(100.0, 20)
     assert width.value == 18
 

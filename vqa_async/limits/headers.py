@@ -75,7 +75,8 @@ def standings(headers: Mapping[str, str], *, now: float) -> dict[Unit, Standing]
     return found
 
 
-_LEADING_NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:[;,].*)?$")
+# More than 15 digits are no number of requests, tokens or seconds.
+_LEADING_NUMBER = re.compile(r"\s*(\d{1,15}(?:\.\d+)?)\s*(?:[;,].*)?$")
 _DURATION = re.compile(
     r"(?:(?P<d>\d+(?:\.\d+)?)d)?(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m(?!s))?"
     r"(?:(?P<s>\d+(?:\.\d+)?)s)?(?:(?P<ms>\d+(?:\.\d+)?)ms)?$"

@@ -27,9 +27,28 @@ _HEAD = """\
 """
 
 
+_TAIL = """\
+# ---- Several endpoints, each with what is its own, instead of base_url. They stand at the end of the file.
+
+#[[endpoints]]
+#base_url = "http://gpu-1:8000/v1"
+#model = "qwen2.5-vl-7b"
+#weight = 2.0
+
+#[[endpoints]]
+#base_url = "https://gateway.example/v1"
+#model = "vendor/qwen2.5-vl-7b"
+#api_key_env = "GATEWAY_KEY"
+#header = ["X-Team: blue"]
+#max_workers = 20
+#rpm = 600
+#tpm = 1000000
+"""
+
+
 def settings_toml(config: Config) -> str:
     """``vqa.toml`` with the main options as in ``config`` and all others commented out at their defaults."""
-    return "\n".join([_HEAD, *_groups(config)])
+    return "\n".join([_HEAD, *_groups(config), _TAIL])
 
 
 def _groups(config: Config) -> Iterator[str]:
