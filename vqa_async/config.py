@@ -307,6 +307,12 @@ class ImageOptions:
     fetch_images: bool = False
     """Download http(s) images and send them inline. Default: the URL itself is handed to the endpoint."""
 
+    no_image_urls: bool = False
+    """Refuse records whose images are http(s) URLs."""
+
+    image_root: str = ""
+    """Folder that local images must be in, links resolved: for records of others. Default: any file."""
+
     allow_private_urls: bool = False
     """Let --fetch-images reach private, loopback and link-local addresses."""
 
@@ -328,6 +334,16 @@ class ImageOptions:
         for name in ("max_file_bytes", "max_decode_pixels", "encoded_bytes"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1.")
         _require(1 <= self.jpeg_quality <= 95, "jpeg_quality must be from 1 to 95.")
+        _require(
+            not (self.no_image_urls and self.fetch_images),
+            "--no-image-urls refuses what --fetch-images would download: choose one.",
+        )
+        if self.image_root:
+            object.__setattr__(self, "image_root", os.path.realpath(self.image_root))
+            _require(
+                os.path.isdir(self.image_root),
+                f"The folder {self.image_root} of --image-root does not exist.",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -586,7 +602,10 @@ class Config:
     def answer_settings(self) -> dict[str, Any]:
         """The settings that change answers or their form: what a resumed run must have in common."""
         images = asdict(self.images)
+        # What only decides which records are refused changes no answer.
         for name in ("image_cache_bytes", "encoded_bytes", "allow_private_urls", "max_file_bytes"):
+            del images[name]
+        for name in ("image_root", "no_image_urls"):
             del images[name]
         return {"model": self.model, **asdict(self.sampling), **asdict(self.columns), **images}
 

@@ -50,8 +50,7 @@ def assert_all_is_used(run: Run, latency_s: float) -> None:
 
 @pytest.mark.parametrize(("kind", "retry_after"), KINDS_THAT_SAY_WHEN)
 @LATENCIES
-@SEEDS
-@pytest.mark.parametrize("duration_s", [120.0, 240.0])
+@pytest.mark.parametrize(("seed", "duration_s"), [(1, 120.0), (2, 120.0), (3, 240.0), (4, 240.0)])
 def test_rate_is_learned_from_refusals(
     kind: Kind, retry_after: str, latency_s: float, seed: int, duration_s: float
 ) -> None:
@@ -74,7 +73,7 @@ def test_rate_is_learned_while_the_width_is_sought(
     assert_all_is_used(run, latency_s)
     first = run.refused[0].at
     with_the_first = sum(refusal.at < first + 0.01 for refusal in run.refused)
-    assert with_the_first <= 30
+    assert with_the_first <= 64  # the search doubles: half of what it adds to 128 at once
     assert len(run.refused) - with_the_first <= 0.01 * len(run.sent)
 
 

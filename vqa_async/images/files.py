@@ -67,7 +67,7 @@ def locate(ref: ImageRef, folder: str, options: ImageOptions) -> Source:
         name = f"(data: URI of {len(ref.value):,} characters)"
         return _located_content("data", name, ref.value, len(ref.value) * 3 // 4, options)
     if ref.kind == "url":
-        return _located_url(ref.value)
+        return _located_url(ref.value, options)
     return _located_file(ref.value, folder, options)
 
 
@@ -103,6 +103,7 @@ def read_if_cached(source: Source, options: ImageOptions) -> tuple[bytes, Hashab
     except OSError:
         return None
     try:
+        _require_opened_inside(fd, path, source.name, options)
         status = os.fstat(fd)
         key = _checked(path, source.name, status, options)
         # The last byte tells for the file: small files are read in, and thrown out, as a whole.
@@ -136,11 +137,16 @@ def _located_content(kind: str, name: str, content: str | bytes, size: int, opti
     return Source(name, (kind, sha256(text).digest()), size, kind, content)
 
 
-def _located_url(url: str) -> Source:
+def _located_url(url: str, options: ImageOptions) -> Source:
     name = _shown(re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0]))
     if _UNPRINTABLE.search(url) or not _is_web_address(url):
         raise ImageError(
             f"Image {name} is not an http:// or https:// address: give such a URL or a path.",
+            code="url_not_allowed",
+        )
+    if options.no_image_urls:
+        raise ImageError(
+            f"Image {name} is a URL, and --no-image-urls refuses those: give a path instead.",
             code="url_not_allowed",
         )
     return Source(name, ("url", url), len(url.encode()), "url", url)
@@ -164,6 +170,8 @@ def _located_file(path: str, folder: str, options: ImageOptions) -> Source:
     for candidate in (os.path.join(folder, path), path) if folder else (path,):
         try:
             status = os.stat(candidate)
+            if options.image_root:
+                _require_inside(os.path.realpath(candidate), name, options)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, ValueError) as error:
@@ -172,6 +180,23 @@ def _located_file(path: str, folder: str, options: ImageOptions) -> Source:
     places = f" in {_shown(folder)} or" if folder else ""
     where = "" if os.path.isabs(path) else f"{places} in the working directory"
     raise ImageError(f"Image {name} was not found{where}: check the path.", code="file_not_found")
+
+
+def _require_opened_inside(fd: int, path: str, name: str, options: ImageOptions) -> None:
+    """The same once more for what was really opened: links may have been changed since it was found."""
+    if options.image_root:
+        descriptor = f"/proc/self/fd/{fd}"  # Linux: where the open file is, whatever its path leads to now
+        opened = os.readlink(descriptor) if os.path.exists(descriptor) else os.path.realpath(path)
+        _require_inside(opened, name, options)
+
+
+def _require_inside(real: str, name: str, options: ImageOptions) -> None:
+    """Refuse a file, links resolved, that is not in ``image_root``."""
+    if os.path.commonpath((real, options.image_root)) != options.image_root:
+        raise ImageError(
+            f"Image {name} is outside of {_shown(options.image_root)}, the folder of --image-root.",
+            code="path_outside_root",
+        )
 
 
 def _checked(path: str, name: str, status: os.stat_result, options: ImageOptions) -> Hashable:
@@ -187,6 +212,7 @@ def _read_file(path: str, name: str, options: ImageOptions) -> tuple[bytes, Hash
     try:
         fd = os.open(path, _FLAGS)
         try:
+            _require_opened_inside(fd, path, name, options)
             status = os.fstat(fd)
             key = _checked(path, name, status, options)
             return _read_up_to(fd, status.st_size), key

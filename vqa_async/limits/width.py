@@ -37,9 +37,11 @@ Gentler than TCP's 0.5: the server said how much is too much.
 _BORNE = 1.05
 _BORNE_DECREASE = 0.9
 _BORNE_FADES = 0.85
-"""A refusal at up to so many times a width that was borne is hardly for the width's sake. It narrows by less,
-and lowers what counts as borne by more, so that the next one counts. Else an endpoint that refuses one
-request in a hundred at random ends at one in flight."""
+"""A refusal at up to so many times a width that was borne is hardly for the width's sake.
+
+It narrows by less, and lowers what counts as borne by more, so that the next one counts. Else an endpoint
+that refuses one request in a hundred at random ends at one in flight.
+"""
 
 _DOUBLE = 2.0
 _STEP = 1.25
