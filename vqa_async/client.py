@@ -17,7 +17,8 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
@@ -49,10 +50,31 @@ from vqa_async.qa import parse_pairs
 from vqa_async.retry import header, next_wait, retry_after_s, should_retry_header
 from vqa_async.spending import Spending
 from vqa_async.tokens import Estimate, TokenEstimator
-from vqa_async.transport import Response, Transport
+from vqa_async.transport import Phase, Response, Transport
 
 Save = Callable[[Result], Awaitable[None]]
 """Keeps a result; when it returns, the result is safe."""
+
+
+IMAGES = "their images"
+TURN = "their turn"
+RETRY = "another try"
+JOURNAL = "the journal"
+"""What records wait for that are not on the wire; what those wait for, ``Phase`` names."""
+
+
+class Wait(NamedTuple):
+    """What some records wait for.
+
+    Attributes:
+        what: in words.
+        records: how many.
+        longest_s: for how long the one that has waited longest, in seconds.
+    """
+
+    what: str
+    records: int
+    longest_s: float
 
 
 class _Course:
@@ -68,6 +90,7 @@ class _Course:
         "images",
         "may_retry",
         "notify",
+        "phase",
         "record",
         "save",
         "spent_s",
@@ -90,6 +113,7 @@ class _Course:
         self.counted = 0  # of them, those that say something of the record
         self.spent_s = 0.0  # seconds on the wire and backing off, but not waiting for a permit
         self.images: Sequence[PreparedImage] = ()
+        self.phase = Phase(IMAGES, 0.0)
         self.first_at = 0.0
         self.endpoint: EndpointState | None = None
         self.first_error: RequestError | None = None
@@ -157,8 +181,27 @@ class VLMClient:
             sleep=sleep,
             reraise=True,
         )
+        self._courses: set[_Course] = set()
         self._next_settlement: asyncio.Future[None] | None = None
         self._on_wire: set[asyncio.Task[object]] = set()
+
+    def waits(self) -> list[Wait]:
+        """What the records wait for that are being answered, the most common first."""
+        now = self._pool.now()
+        found: dict[str, list[float]] = {}
+        for course in self._courses:
+            found.setdefault(course.phase.name, []).append(now - course.phase.since)
+        waits = [Wait(what, len(seconds), max(seconds)) for what, seconds in found.items()]
+        return sorted(waits, key=lambda wait: -wait.records)
+
+    def pauses(self) -> list[str]:
+        """For each endpoint at which nothing starts now: why, and for how long still."""
+        now = self._pool.now()
+        return [
+            f"{urlsplit(one.url).netloc}: {one.reason}, {one.waits_until - now:,.0f} s to go"
+            for one in self._pool.statistics()
+            if one.waits_until > now
+        ]
 
     @property
     def width(self) -> int:
@@ -190,6 +233,8 @@ class VLMClient:
             JournalError: ``save`` failed.
         """
         course = _Course(record, save, may_retry, notify)
+        course.phase.since = self._pool.now()
+        self._courses.add(course)
         try:
             async with self._images.prepare(record.images, record.folder) as images:
                 course.body = self._form.body(record.messages, images)
@@ -202,6 +247,8 @@ class VLMClient:
         except Exception as error:
             # A defect of ours or of a plug-in: it costs this record, never the others.
             reason = _unexpected(error)
+        finally:
+            self._courses.discard(course)
         failure = Failure(record, self._settled(reason, course), course.count, time.time())
         # A Failure that ends the run is not saved: its record stays open for the next run.
         if save is not None and not failure.error.stops_run and (may_retry() or not failure.error.retryable):
@@ -232,6 +279,7 @@ class VLMClient:
         if not isinstance(error, RateLimited):
             seconds = max(seconds, self._pool.retry_delay_s())
         course.spent_s += seconds
+        course.phase.become(RETRY, self._pool.now())
         return seconds
 
     def _tell(self, state: RetryCallState) -> None:
@@ -243,6 +291,7 @@ class VLMClient:
         tokens = estimate.total if estimate is not None else 0.0
         key = course.images[0].digest if course.images else ""
         permit = self._pool.permit(avoid=course.endpoint, tokens=tokens, key=key)
+        course.phase.become(TURN, self._pool.now())
         async with permit as endpoint:
             task = asyncio.current_task(self._pool.loop)
             assert task is not None
@@ -260,6 +309,7 @@ class VLMClient:
                     endpoint, completion = await self._hedged(endpoint, course, estimate, started)
                 result = self._success(completion, course, endpoint, self._pool.now() - started)
                 if course.save is not None:
+                    course.phase.become(JOURNAL, self._pool.now())
                     await course.save(result)
                 return result
             finally:
@@ -277,6 +327,8 @@ class VLMClient:
         usage: Usage | None = None
         try:
             request = endpoint.request(course.body, self._timeouts, self._limits)
+            course.phase = request.phase
+            course.phase.since = sent_at
             response = await self._transport.send(request)
             if endpoint.is_listened_to():
                 self._listen(endpoint, response)

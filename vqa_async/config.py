@@ -461,11 +461,19 @@ class Timeouts:
     connect_timeout: float = 10.0
     """Seconds to open a connection, TLS included."""
 
+    stall_timeout: float = 60.0
+    """Seconds in which nothing of a request is taken, or nothing more comes of a reply that has begun, after
+    which the attempt is over. Waiting for the first byte of an answer does not count."""
+
+    stall_notice: float = 60.0
+    """Seconds without any record finished after which it is said what everything waits for. 0: never."""
+
     drain_timeout: float = 10.0
     """Seconds that requests in flight get to finish when a run is stopped."""
 
     def __post_init__(self) -> None:
-        for name in ("timeout", "connect_timeout"):
+        _require(0 <= self.stall_notice < 1e6, "stall_notice must not be negative.")
+        for name in ("timeout", "connect_timeout", "stall_timeout"):
             _require(0 < getattr(self, name) < 1e6, f"{name} must be a positive number of seconds.")
         _require(0 <= self.drain_timeout < 1e6, "drain_timeout must not be negative.")
 

@@ -135,12 +135,12 @@ class EndpointState:
             size=size,
             timeout_s=timeouts.timeout,
             connect_timeout_s=timeouts.connect_timeout,
+            stall_timeout_s=timeouts.stall_timeout,
             max_response_bytes=limits.max_response_bytes,
         )
 
     def is_refusing(self, now: float) -> bool:
-        """Whether it has refused everybody for a while: one more refusal says nothing of the record it
-        meets."""
+        """Whether it has refused everybody for a while: one more refusal says nothing of its record."""
         down, limited = self.breaker.down_since, self.gate.limited_since
         return (down is not None and now - down > _DOWN_FOR_ALL_S) or (
             limited is not None and now - limited > _LIMITED_FOR_ALL_S

@@ -6,6 +6,8 @@ flight counts, and a budget is not overrun by the width of the run.
 
 from __future__ import annotations
 
+import contextlib
+
 from vqa_async.config import Budget
 from vqa_async.errors import BudgetReached, ConfigError
 from vqa_async.models import Usage
@@ -143,8 +145,10 @@ def prices_of(budget: Budget, model: str) -> tuple[float, float] | None:
         from genai_prices import calc_price
     except ImportError:
         return None
-    try:
-        one = calc_price(Priced(input_tokens=1000, output_tokens=1000), model_ref=model)
-    except (LookupError, ValueError):
+    one = None
+    for name in (model, model.rpartition("/")[2]):  # routers put the vendor in front
+        with contextlib.suppress(LookupError, ValueError):
+            one = one or calc_price(Priced(input_tokens=1000, output_tokens=1000), model_ref=name)
+    if one is None:
         return None
     return float(one.input_price) * 1000, float(one.output_price) * 1000

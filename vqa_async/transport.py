@@ -36,6 +36,38 @@ from yarl import URL
 
 from vqa_async.errors import ImageError, TransportError
 
+_now = time.monotonic
+"""The clock of event loops. Not asked of the loop: whoever copies a request, as some mocks do, would copy it
+too."""
+
+
+class Phase:
+    """How far a request has come; written by the transport, read by whoever wants to know.
+
+    Attributes:
+        name: what it waits for.
+        since: monotonic time at which that began.
+    """
+
+    __slots__ = ("name", "since")
+
+    CONNECTING = "a connection"
+    SENDING = "the endpoint to take the request"
+    WAITING = "the first byte of the reply"
+    READING = "the rest of the reply"
+
+    def __init__(self, name: str, since: float) -> None:
+        self.name = name
+        self.since = since
+
+    def __repr__(self) -> str:
+        return f"<Phase waiting for {self.name} since {self.since:.2f}>"
+
+    def become(self, name: str, now: float) -> None:
+        """Another thing is waited for from ``now`` on; or progress was made with the same."""
+        self.name = name
+        self.since = now
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -50,6 +82,10 @@ class Request:
         connect_timeout_s: seconds to connect, TLS included.
         max_response_bytes: largest reply that is read, after decompression.
         method: GET or POST.
+        stall_timeout_s: seconds in which nothing of the request is taken, or nothing more of a reply comes
+        that has
+            begun; it ends somewhere between once and twice that.
+        phase: kept up to date while the request is under way.
     """
 
     url: str
@@ -60,6 +96,8 @@ class Request:
     connect_timeout_s: float = 10.0
     max_response_bytes: int = 8 << 20
     method: Literal["GET", "POST"] = "POST"
+    stall_timeout_s: float = 60.0
+    phase: Phase = field(default_factory=lambda: Phase(Phase.CONNECTING, 0.0), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +124,31 @@ class Transport(Protocol):
 class _PiecesPayload(payload.Payload):
     """A body of known length that is written piece by piece, without joining or copying."""
 
-    def __init__(self, pieces: tuple[bytes, ...], size: int) -> None:
+    def __init__(self, pieces: tuple[bytes, ...], size: int, phase: Phase) -> None:
         super().__init__(pieces, content_type="application/json")
         self._size = size
+        self._phase = phase
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return b"".join(self._value).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
+        phase = self._phase
         for piece in self._value:
+            phase.become(Phase.SENDING, _now())
             await writer.write(piece)
+        phase.become(Phase.WAITING, _now())
 
 
 class _Deadline:
-    """The moment at which the request of one task has taken too long."""
+    """The moment at which the request of one task has taken too long, or made no progress for too long."""
 
-    __slots__ = ("at", "is_missed", "task")
+    __slots__ = ("at", "is_missed", "phase", "task")
 
-    def __init__(self, task: asyncio.Task[Any], at: float) -> None:
+    def __init__(self, task: asyncio.Task[Any], at: float, phase: Phase | None) -> None:
         self.task = task
         self.at = at
+        self.phase = phase
         self.is_missed = False
 
 
@@ -122,9 +165,13 @@ class _Deadlines:
         self._open: dict[_Deadline, None] = {}  # in the order of beginning
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, task: asyncio.Task[Any]) -> _Deadline:
-        """Cancel ``task`` after the length, unless ``end`` comes before."""
-        deadline = _Deadline(task, self.loop.time() + self._length_s)
+    def begin(self, task: asyncio.Task[Any], phase: Phase | None = None) -> _Deadline:
+        """Cancel ``task`` after the length, unless ``end`` comes before.
+
+        With a ``phase`` only where that has made no progress meanwhile, and is one in which some is to be
+        expected.
+        """
+        deadline = _Deadline(task, self.loop.time() + self._length_s, phase)
         self._open[deadline] = None
         if self._timer is None:
             self._timer = self.loop.call_at(deadline.at, self._look)
@@ -139,10 +186,17 @@ class _Deadlines:
         now = self.loop.time()
         for deadline in list(itertools.takewhile(lambda d: d.at <= now, self._open)):
             del self._open[deadline]
+            if deadline.phase is not None and not self._is_stalled(deadline.phase):
+                deadline.at = now + self._length_s
+                self._open[deadline] = None
+                continue
             deadline.is_missed = True
             deadline.task.cancel()
         if (first := next(iter(self._open), None)) is not None:
             self._timer = self.loop.call_at(first.at, self._look)
+
+    def _is_stalled(self, phase: Phase) -> bool:
+        return phase.name in (Phase.SENDING, Phase.READING) and _now() - phase.since >= self._length_s
 
     def close(self) -> None:
         """Drop the timer."""
@@ -169,7 +223,7 @@ class AiohttpTransport:
         self._socket = _public_socket if public_only else _any_socket
         self._session: aiohttp.ClientSession | None = None
         self._single_use: aiohttp.ClientSession | None = None
-        self._deadlines: dict[float, _Deadlines] = {}
+        self._deadlines: dict[tuple[float, bool], _Deadlines] = {}
 
     def __repr__(self) -> str:
         return f"<AiohttpTransport {'open' if self._session else 'closed'}>"
@@ -209,25 +263,34 @@ class AiohttpTransport:
         """Send ``request``; see Transport.send."""
         assert self._session is not None, "AiohttpTransport is used outside its 'async with' block"
         deadlines = self._deadlines_of(request.timeout_s)
+        stalls = self._deadlines_of(request.stall_timeout_s, of_stalls=True)
         task = asyncio.current_task(deadlines.loop)
         assert task is not None
         cancelling = task.cancelling()
+        request.phase.become(Phase.CONNECTING, _now())
         deadline = deadlines.begin(task)
+        stall = stalls.begin(task, request.phase)
         try:
             return await self._send(self._session, request)
         except asyncio.CancelledError:
-            if not deadline.is_missed or task.cancelling() > cancelling + 1:
+            if not (deadline.is_missed or stall.is_missed) or task.cancelling() > cancelling + 1:
                 raise  # cancelled by others, perhaps in the same moment
         finally:
             deadlines.end(deadline)
-            if deadline.is_missed:
-                task.uncancel()  # ours, also where it came too late to be what ended the request
+            stalls.end(stall)
+            for missed in (deadline, stall):
+                if missed.is_missed:
+                    task.uncancel()  # ours, also where it came too late to be what ended the request
+        if not deadline.is_missed:
+            what = f"stalled: for {request.stall_timeout_s:g} s nothing came of {request.phase.name}"
+            raise _wire_error("timeout", what, request)
         raise translate(TimeoutError(), request)
 
-    def _deadlines_of(self, length_s: float) -> _Deadlines:
-        found = self._deadlines.get(length_s)
+    def _deadlines_of(self, length_s: float, *, of_stalls: bool = False) -> _Deadlines:
+        found = self._deadlines.get((length_s, of_stalls))
         if found is None:
-            found = self._deadlines[length_s] = _Deadlines(asyncio.get_running_loop(), length_s)
+            loop = asyncio.get_running_loop()
+            found = self._deadlines[length_s, of_stalls] = _Deadlines(loop, length_s)
         return found
 
     async def _send(self, session: aiohttp.ClientSession, request: Request) -> Response:
@@ -248,17 +311,30 @@ class AiohttpTransport:
         # Outside the handlers, so that not even __context__ holds the foreign exception and its headers.
         raise failure
 
+    async def _read(self, reply: aiohttp.ClientResponse, request: Request) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        content = reply.content
+        while not content.at_eof():
+            request.phase.become(Phase.READING, _now())
+            chunk = await content.readany()
+            size += len(chunk)
+            if size > request.max_response_bytes:
+                raise _too_large(request)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
     async def _exchange(self, session: aiohttp.ClientSession, request: Request) -> Response:
         async with session.request(
             request.method,
             _parsed(request.url),
-            data=_PiecesPayload(request.body, request.size) if request.body else None,
+            data=_PiecesPayload(request.body, request.size, request.phase) if request.body else None,
             headers=request.headers,
             allow_redirects=False,
             proxy=self._proxies.proxy_for(request.url) if self._proxies else None,
             timeout=_connect_timeout(request.connect_timeout_s),
         ) as reply:
-            raw = await _read(reply, request)
+            raw = await self._read(reply, request)
             return Response(reply.status, reply.headers, _decompress(raw, reply, request))
 
 
@@ -317,19 +393,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-async def _read(reply: aiohttp.ClientResponse, request: Request) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    content = reply.content
-    while not content.at_eof():
-        chunk = await content.readany()
-        size += len(chunk)
-        if size > request.max_response_bytes:
-            raise _too_large(request)
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _decompress(raw: bytes, reply: aiohttp.ClientResponse, request: Request) -> bytes:

@@ -253,8 +253,7 @@ def test_429_pauses_everyone_at_that_endpoint_until_the_time_named() -> None:
 
 
 def test_time_that_an_endpoint_named_is_waited_for_by_its_gate() -> None:
-    """By all who ask it, so the record that met the refusal need not wait by itself, nor for that
-    endpoint."""
+    """By all who ask it, so the record that met the refusal need not wait by itself, nor for it."""
 
     async def main() -> tuple[float | None, float | None]:
         shared, alone = pool(A, B), pool(A)

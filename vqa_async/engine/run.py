@@ -15,20 +15,23 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from vqa_async.client import VLMClient
+from vqa_async.client import VLMClient, Wait
 from vqa_async.config import Config
 from vqa_async.engine.handover import Handover
 from vqa_async.errors import BudgetReached, JournalError, VQAError
-from vqa_async.events import Event, RecordFinished, RunStopping, Tally
+from vqa_async.events import Event, Notice, RecordFinished, RunStopping, Tally
 from vqa_async.journal.replay import FAILED
 from vqa_async.models import AttemptFailed, Failure, ImageRef, Record, Result
 from vqa_async.sources import Finished, Source
 
 _READ_AHEAD = 1000
 """Records that wait for a worker at most."""
+
+_LONGEST_SILENCE_S = 600.0
+"""Seconds between two notices that nothing finishes, at most."""
 
 _YOUNG_OBJECTS = 10_000
 
@@ -50,6 +53,13 @@ def _rare_collections() -> Iterator[None]:
     finally:
         if gc.get_threshold() == (_YOUNG_OBJECTS, *older):
             gc.set_threshold(young, *older)
+
+
+def _silence(seconds: float, waits: Sequence[Wait], pauses: Sequence[str]) -> str:
+    """A sentence on what is waited for."""
+    parts = [f"{wait.records:,} for {wait.what} (the longest {wait.longest_s:,.0f} s)" for wait in waits]
+    held = f" {'. '.join(pauses)}." if pauses else ""
+    return f"Nothing has finished for {seconds:,.0f} s. Records wait: {', '.join(parts)}.{held}"
 
 
 def _shared(item: Record | Failure) -> str | None:
@@ -103,7 +113,9 @@ class Run:
         self._numbers = itertools.count()
         self._group: asyncio.TaskGroup | None = None
         self._producer: asyncio.Task[None] | None = None
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._finished_before = 0
+        self._silent_s = 0.0
         self.source = source
         self.started = asyncio.get_running_loop().time()
         self.tally = Tally()
@@ -124,6 +136,7 @@ class Run:
                     self._producer = self._group.create_task(self._produce(), name="vqa-producer")
                     self._hire()
                     self._set_deadline()
+                    self._watch(self._config.timeouts.stall_notice)
         except* JournalError as errors:
             first = errors.exceptions[0]
             while isinstance(first, BaseExceptionGroup):
@@ -131,7 +144,7 @@ class Run:
             raise first from None
         finally:
             self.is_over = True
-            for timer in self._timers:
+            for timer in self._timers.values():
                 timer.cancel()
 
     def _wanted(self) -> int:
@@ -159,7 +172,37 @@ class Run:
         if seconds:
             said = f"The deadline of this run, {seconds:,.6g} s after its start, is reached (--deadline)."
             error = BudgetReached(said, code="deadline")
-            self._timers.append(asyncio.get_running_loop().call_later(seconds, self.stop, error))
+            self._set_timer("deadline", seconds, lambda: self.stop(error))
+
+    def _watch(self, interval_s: float) -> None:
+        """Look in so many seconds whether anything has finished meanwhile."""
+        if interval_s and self.stopping is None:
+            finished = self._finished()
+            self._set_timer("watch", interval_s, lambda: self._look(finished, interval_s))
+
+    def _set_timer(self, name: str, seconds: float, what: Callable[[], None]) -> None:
+        """Call ``what`` then, unless the run is over before, or the timer is set anew."""
+        if name in self._timers:
+            self._timers[name].cancel()
+        self._timers[name] = asyncio.get_running_loop().call_later(seconds, what)
+
+    def _look(self, finished_before: int, interval_s: float) -> None:
+        """Say what everything waits for, if nothing has finished; ever more rarely while that goes on."""
+        if self.is_over:
+            return
+        waits = self._client.waits()
+        if self._finished() > finished_before or not waits:
+            self._watch(self._config.timeouts.stall_notice)
+            return
+        self._silent_s += interval_s
+        self._notify(Notice(_silence(self._silent_s, waits, self._client.pauses())))
+        self._watch(min(2 * interval_s, max(interval_s, _LONGEST_SILENCE_S)))
+
+    def _finished(self) -> int:
+        finished = self.tally.succeeded + self.tally.failed + self.tally.skipped
+        if finished > self._finished_before:
+            self._finished_before, self._silent_s = finished, 0.0
+        return finished
 
     @property
     def has_begun(self) -> bool:
@@ -187,8 +230,7 @@ class Run:
             if worker not in on_wire and not worker.is_keeping:
                 worker.task.cancel()
         self._notify(RunStopping(str(reason), len(on_wire)))
-        loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self._config.timeouts.drain_timeout, self._cut_off))
+        self._set_timer("drain", self._config.timeouts.drain_timeout, self._cut_off)
 
     def _cut_off(self) -> None:
         """End what is still on the wire, but not the keeping of answers that are there."""
