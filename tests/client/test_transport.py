@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import traceback
 from collections import Counter
@@ -446,6 +448,26 @@ async def test_insecure_transport_takes_any_certificate(tls: ssl.SSLContext) -> 
     ):
         result = await asker.ask()
     assert isinstance(result, Success)
+
+
+async def test_certificates_of_ones_own_authority_are_taken_from_the_environment(
+    tls: ssl.SSLContext, certificate: Path
+) -> None:
+    """SSL_CERT_FILE names it, as for other programs; it is read when a process begins."""
+    async with serving(in_turn(http()), tls=tls) as server:
+        program = (
+            "import asyncio\nfrom vqa_async import open_engine\n"
+            "async def main():\n"
+            f"    async with open_engine(base_url={server.url!r}, model='m') as engine:\n"
+            "        print((await engine.generate({'conversation': 'What?'})).ok)\n"
+            "asyncio.run(main())\n"
+        )
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "SSL_CERT_FILE": str(certificate)},
+        )  # fmt: skip
+        shown, _ = await process.communicate()
+    assert shown == b"True\n"
 
 
 async def test_tls_spoken_to_a_plain_server_stops_the_run(transport: AiohttpTransport) -> None:
