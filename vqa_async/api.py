@@ -85,9 +85,9 @@ async def open_engine(
         client = _client(config, api_key, images, pool, transport)
         engine = Engine(config, client, pool, images, transport, observer)
         stack.push_async_callback(engine.aclose)
-        if lowered:
-            log.warning(lowered)
-            engine.notify(Notice(lowered))
+        for said in filter(None, (lowered, _unverified(config))):
+            log.warning(said)
+            engine.notify(Notice(said))
         yield engine
 
 
@@ -235,6 +235,13 @@ async def _image_loader(config: Config, stack: contextlib.AsyncExitStack) -> Ima
         fetch_image, web, timeout_s=config.timeouts.timeout, max_bytes=config.images.max_file_bytes
     )
     return ImageLoader(config.images, fetch=fetch)
+
+
+def _unverified(config: Config) -> str:
+    """What to say where anybody on the way may pass for the endpoint."""
+    if not config.endpoint.insecure or not any("https:" in one.base_url for one in config.all_endpoints()):
+        return ""
+    return "TLS certificates are not verified (--insecure): key and images go to whoever answers."
 
 
 def _fitted(config: Config) -> tuple[Config, str]:

@@ -280,13 +280,13 @@ def _text_of(message: dict[str, Any], finish_reason: object, body: bytes) -> str
     if finish_reason == "content_filter":
         raise _no_text("content_filter", "The endpoint's content filter withheld the answer.", body)
     if message.get("refusal"):
-        raise _no_text("refused", f"The model refused: {str(message['refusal'])[:200]!r}", body)
+        raise _no_text("refused", f"The model refused: {_shown(message['refusal'], 200)!r}", body)
     if message.get("tool_calls") or message.get("function_call"):
         raise _no_text("unexpected_tool_call", "The model called a tool instead of answering.", body)
     content = message.get("content")
     if isinstance(content, list):
         content = _join_parts(content, body)
-    if isinstance(content, str) and content.strip().strip(_INVISIBLE):
+    if isinstance(content, str) and any(not char.isspace() and char not in _INVISIBLE for char in content):
         return content
     if content is None or isinstance(content, str):
         reason = (
@@ -298,8 +298,8 @@ def _text_of(message: dict[str, Any], finish_reason: object, body: bytes) -> str
     raise _no_text("malformed_content", "The answer's content is not text.", body)
 
 
-_INVISIBLE = "\0\u200b\u200c\u200d\u2060\ufeff \t\r\n"
-"""Characters that show nothing and that ``str.strip`` leaves: an answer of these alone is empty."""
+_INVISIBLE = "\0\u200b\u200c\u200d\u2060\ufeff"
+"""Characters that show nothing and are no blanks: an answer of these and of blanks alone is empty."""
 
 
 def _join_parts(parts: list[Any], body: bytes) -> str:
@@ -319,6 +319,12 @@ def _usage(usage: object) -> Usage:
     return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
 
 
+def read_usage(body: bytes) -> Usage:
+    """What a reply says that it took, of whatever kind it is; zeros where it does not say."""
+    reply = _json(body)
+    return _usage(reply.get("usage")) if isinstance(reply, dict) else Usage()
+
+
 def _count(value: object) -> int:
     return int(value) if isinstance(value, int | float) and 0 <= value < 1e15 else 0
 
@@ -332,6 +338,20 @@ def excerpt(body: bytes, chars: int = EXCERPT_CHARS) -> str:
 def printable(text: str) -> str:
     """``text`` on one line, with controls and bidirectional overrides replaced by spaces."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def _shown(value: object, chars: int = EXCERPT_CHARS) -> str:
+    """The start of whatever stands where a text should, as printable text on one line."""
+    return printable(_text(value)[: 4 * chars])[:chars]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except orjson.JSONEncodeError:  # it reads 1,024 levels and writes 254
+        return "<nested too deep>"
 
 
 # --- errors --------------------------------------------------------------------------------------------
@@ -419,10 +439,9 @@ def _facts(reply: Mapping[str, Any]) -> _ErrorFacts:
     error = reply.get("error")
     holder = error if isinstance(error, dict) else reply
     message = next((holder[key] for key in ("message", "detail", "error") if holder.get(key)), "")
-    text = message if isinstance(message, str) else orjson.dumps(message, default=str).decode()
     words = [holder.get("code"), holder.get("type")]
     return _ErrorFacts(
-        printable(text[: 4 * EXCERPT_CHARS])[:EXCERPT_CHARS].rstrip(". "),
+        _shown(message).rstrip(". "),
         tuple(word.strip().lower().replace(" ", "_")[:80] for word in words if isinstance(word, str)),
     )
 

@@ -16,22 +16,25 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import PurePath
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from vqa_async.chat import Body, RequestForm, read_completion, read_error
+from vqa_async.chat import Body, RequestForm, read_completion, read_error, read_usage
 from vqa_async.config import Budget, Limits, RetryPolicy, Timeouts
 from vqa_async.endpoints import EndpointPool, EndpointState, Permit
 from vqa_async.errors import (
     AuthError,
+    BudgetReached,
     JournalError,
     RateLimited,
     RequestError,
     ResponseError,
     StatusError,
+    TransportError,
     VQAError,
 )
 from vqa_async.images import ImageLoader
@@ -49,7 +52,7 @@ from vqa_async.models import (
 from vqa_async.qa import parse_pairs
 from vqa_async.retry import header, next_wait, retry_after_s, should_retry_header
 from vqa_async.spending import Spending
-from vqa_async.tokens import Estimate, TokenEstimator
+from vqa_async.tokens import Estimate, TokenEstimator, estimate_text
 from vqa_async.transport import Phase, Response, Transport
 
 Save = Callable[[Result], Awaitable[None]]
@@ -58,6 +61,7 @@ Save = Callable[[Result], Awaitable[None]]
 
 IMAGES = "their images"
 TURN = "their turn"
+BUDGET = "what requests in flight leave of the budget"
 RETRY = "another try"
 JOURNAL = "the journal"
 """What records wait for that are not on the wire; what those wait for, ``Phase`` names."""
@@ -84,19 +88,23 @@ class _Course:
         "body",
         "count",
         "counted",
+        "counts",
         "endpoint",
         "first_at",
         "first_error",
         "images",
         "may_retry",
         "notify",
+        "once",
         "phase",
         "record",
         "save",
+        "spending",
         "spent_s",
     )
 
     body: Body
+    once: str
 
     def __init__(
         self,
@@ -104,13 +112,16 @@ class _Course:
         save: Save | None,
         may_retry: Callable[[], bool],
         notify: Callable[[AttemptFailed], None],
+        spending: Spending,
     ) -> None:
         self.record = record
+        self.spending = spending
         self.save = save
         self.may_retry = may_retry
         self.notify = notify
         self.count = 0
         self.counted = 0  # of them, those that say something of the record
+        self.counts = True  # whether the last of them was one
         self.spent_s = 0.0  # seconds on the wire and backing off, but not waiting for a permit
         self.images: Sequence[PreparedImage] = ()
         self.phase = Phase(IMAGES, 0.0)
@@ -136,7 +147,7 @@ class VLMClient:
         pool: hands out permits.
         transport: carries requests.
         timeouts, limits, retry: the bounds.
-        spending: what may be sent and spent; default: anything.
+        spending: what may be sent and spent by calls that bring none of their own; default: anything.
         tokens: estimates what requests take; only asked where tokens are limited.
         secrets: strings that must not appear in anything that is kept (keys, secret headers).
         rng: source of jitter.
@@ -197,10 +208,11 @@ class VLMClient:
     def pauses(self) -> list[str]:
         """For each endpoint at which nothing starts now: why, and for how long still."""
         now = self._pool.now()
+        stands = [(e, e.statistics(now), e.waits_until(now)) for e in self._pool.endpoints if not e.closed]
         return [
-            f"{urlsplit(one.url).netloc}: {one.reason}, {one.waits_until - now:,.0f} s to go"
-            for one in self._pool.statistics()
-            if one.waits_until > now
+            f"{urlsplit(e.url).netloc}: {one.reason or 'held to its rate'}, {until - now:,.0f} s to go"
+            for e, one, until in stands
+            if until > now
         ]
 
     @property
@@ -219,6 +231,7 @@ class VLMClient:
         save: Save | None = None,
         may_retry: Callable[[], bool] = lambda: True,
         notify: Callable[[AttemptFailed], None] = lambda _: None,
+        spending: Spending | None = None,
     ) -> Result:
         """Answer ``record``.
 
@@ -228,16 +241,18 @@ class VLMClient:
                 yet saved never exceeds the permits.
             may_retry: asked after a failed attempt; False ends the record at once (the run is stopping).
             notify: told about attempts that failed and will be repeated.
+            spending: what may be sent and spent; default: that of the client.
 
         Raises:
             JournalError: ``save`` failed.
         """
-        course = _Course(record, save, may_retry, notify)
+        course = _Course(record, save, may_retry, notify, spending or self.spending)
         course.phase.since = self._pool.now()
         self._courses.add(course)
         try:
             async with self._images.prepare(record.images, record.folder) as images:
                 course.body = self._form.body(record.messages, images)
+                course.once = _idempotency_key(record, course.body)
                 course.images = images
                 return await self._until_answered(course)
         except JournalError:
@@ -278,7 +293,8 @@ class VLMClient:
             return math.inf
         if not isinstance(error, RateLimited):
             seconds = max(seconds, self._pool.retry_delay_s())
-        course.spent_s += seconds
+        if course.counts:
+            course.spent_s += seconds
         course.phase.become(RETRY, self._pool.now())
         return seconds
 
@@ -293,15 +309,17 @@ class VLMClient:
         permit = self._pool.permit(avoid=course.endpoint, tokens=tokens, key=key)
         course.phase.become(TURN, self._pool.now())
         async with permit as endpoint:
+            started = permit.entered_at
+            while not course.spending.reserve(estimate):
+                course.phase.become(BUDGET, self._pool.now())
+                await self._settlement()
+                started = self._pool.now()
             task = asyncio.current_task(self._pool.loop)
             assert task is not None
             self._on_wire.add(task)
             try:
-                started = permit.entered_at
                 course.first_at = course.first_at or started
                 course.endpoint = endpoint
-                while not self.spending.reserve(estimate):
-                    await self._settlement()
                 course.count += 1
                 if self._hedging is None:
                     completion = await self._exchange(endpoint, course, estimate, started)
@@ -317,7 +335,7 @@ class VLMClient:
 
     def _estimate(self, course: _Course) -> Estimate | None:
         """Tokens that the request will take, where anybody wants to know."""
-        if not (self.spending.bounds_tokens or self._pool.counts_tokens):
+        if not (course.spending.bounds_tokens or self._pool.counts_tokens):
             return None
         return self._tokens.estimate(course.body.text_bytes, course.sizes())
 
@@ -325,37 +343,49 @@ class VLMClient:
         self, endpoint: EndpointState, course: _Course, estimate: Estimate | None, sent_at: float
     ) -> Completion:
         usage: Usage | None = None
+        response: Response | None = None
         try:
-            request = endpoint.request(course.body, self._timeouts, self._limits)
+            request = endpoint.request(course.body, self._timeouts, self._limits, once=course.once)
             course.phase = request.phase
             course.phase.since = sent_at
-            response = await self._transport.send(request)
+            try:
+                response = await self._transport.send(request)
+            except asyncio.CancelledError:
+                _require_cancelled()
+                raise
             if endpoint.is_listened_to():
                 self._listen(endpoint, response)
             completion = self.read(response)
-            usage = completion.usage
+            usage = _taken(completion.usage, completion.text, estimate)
         except RequestError as error:
+            if response is not None and isinstance(error, ResponseError):
+                usage = _taken_in_vain(response, error, estimate)
             error.endpoint = endpoint.url
+            self.redact(error)  # before anybody is told
             if isinstance(error, AuthError) and endpoint.key_hint:
                 error.message = f"{error.message.rstrip('. ')}. {endpoint.key_hint}"
+            is_for_all = isinstance(error, RateLimited) and endpoint.refuses_others(course.record.id)
             self._pool.failed(endpoint, error, sent_at=sent_at)
-            course.spent_s += self._pool.now() - sent_at
-            course.counted += not endpoint.is_refusing(self._pool.now())
+            is_for_all = is_for_all or endpoint.is_refusing(self._pool.now())
+            course.counts = not (is_for_all and course.counted)  # who may try once, does so once
+            if course.counts:
+                course.counted += 1
+                course.spent_s += self._pool.now() - sent_at
             self.redact(error)
             raise
         except asyncio.CancelledError:
             self._pool.abandoned(endpoint, sent_at=sent_at)
             raise
         finally:
-            self._settle(estimate, usage)
+            self._settle(course.spending, estimate, usage)
         self._pool.succeeded(endpoint, sent_at=sent_at)
         if estimate is not None:
             self._pool.settled(endpoint, usage.prompt_tokens + usage.completion_tokens - estimate.total)
-            self._tokens.correct(course.body.text_bytes, course.sizes(), usage)
+            self._tokens.correct(course.body.text_bytes, course.sizes(), completion.usage)
         return completion
 
-    def _settle(self, estimate: Estimate | None, usage: Usage | None) -> None:
-        self.spending.settle(estimate, usage)
+    def _settle(self, spending: Spending, estimate: Estimate | None, usage: Usage | None) -> None:
+        spending.settle(estimate, usage)
         if self._next_settlement is not None and not self._next_settlement.done():
             self._next_settlement.set_result(None)
 
@@ -378,16 +408,31 @@ class VLMClient:
         assert self._hedging is not None
         first = self._pool.loop.create_task(self._exchange(endpoint, course, estimate, started))
         try:
-            delay_s = self._hedging.delay_s()
-            if delay_s is not None and not (await asyncio.wait({first}, timeout=delay_s))[0]:
-                tokens = estimate.total if estimate is not None else 0.0
-                spare = self._pool.spare_permit(avoid=endpoint, tokens=tokens)
-                if spare is not None:
-                    return await self._race(first, endpoint, spare, course, estimate)
-            return endpoint, await first
+            answer = await self._hedge(first, endpoint, course, estimate)
         finally:
             await _ended(first)
-            self._hedging.answered(self._pool.now() - started)
+        self._hedging.answered(self._pool.now() - started)
+        return answer
+
+    async def _hedge(
+        self,
+        first: asyncio.Task[Completion],
+        endpoint: EndpointState,
+        course: _Course,
+        estimate: Estimate | None,
+    ) -> tuple[EndpointState, Completion]:
+        assert self._hedging is not None
+        delay_s = self._hedging.delay_s()
+        # Never `await first`: to be cancelled would cancel it too, perhaps before its first step, and what
+        # was reserved for it would never be settled.
+        done, _ = await asyncio.wait({first}, timeout=delay_s)
+        if not done:
+            tokens = estimate.total if estimate is not None else 0.0
+            spare = self._pool.spare_permit(avoid=endpoint, tokens=tokens)
+            if spare is not None and _has_left(course.spending, estimate):
+                return await self._race(first, endpoint, spare, course, estimate)
+            await asyncio.wait({first})
+        return endpoint, first.result()
 
     async def _race(
         self,
@@ -399,8 +444,6 @@ class VLMClient:
     ) -> tuple[EndpointState, Completion]:
         assert self._hedging is not None
         async with spare as other:
-            if not self.spending.reserve(estimate):
-                return endpoint, await first
             self._hedging.sent()
             sent_at = spare.entered_at
             second = self._pool.loop.create_task(self._exchange(other, course, estimate, sent_at))
@@ -489,9 +532,51 @@ class _Secrets:
         return Response(response.status, {"Location": clean} if clean else response.headers, body)
 
 
+def _taken(usage: Usage, text: str, estimate: Estimate | None) -> Usage:
+    """What a reply took: as it tells, else as it was estimated, where anybody wants to know."""
+    if estimate is None or (usage.prompt_tokens and usage.completion_tokens):
+        return usage
+    return Usage(
+        usage.prompt_tokens or round(estimate.prompt), usage.completion_tokens or estimate_text(text)
+    )
+
+
+def _taken_in_vain(response: Response, error: ResponseError, estimate: Estimate | None) -> Usage:
+    """What a reply took that is no use: the model has worked for an empty answer too."""
+    usage = read_usage(response.body)
+    return usage if error.retryable else _taken(usage, "", estimate)
+
+
+def _has_left(spending: Spending, estimate: Estimate | None) -> bool:
+    """Reserve a request that need not be sent; whether there is anything left for it."""
+    try:
+        return spending.reserve(estimate)
+    except BudgetReached:
+        return False
+
+
 def _is_secret(word: str) -> bool:
     is_word = word.isalpha() or not any(map(str.isalpha, word))
     return len(word) >= 20 or (len(word) >= 6 and not is_word)
+
+
+def _require_cancelled() -> None:
+    """Make an error of a cancellation that nobody has asked for.
+
+    Libraries raise one where something of theirs was cancelled, and it would end a worker without a word.
+    """
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        raise TransportError("The transport gave the request up by a cancellation of its own.") from None
+
+
+def _idempotency_key(record: Record, body: Body) -> str:
+    """The same for every attempt at ``record``, in this run and in later ones that ask the same.
+
+    Repeats of a question are records of their own, and so have keys of their own; the body counts too,
+    because a server that knows the key but not the body refuses the request.
+    """
+    return blake2b(f"{record.id}\n{body.digest}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _course_of(state: RetryCallState) -> tuple[_Course, RequestError]:

@@ -44,6 +44,7 @@ def _require(condition: bool, message: str) -> None:
 def _header_lines(value: object) -> tuple[str, ...]:
     """Headers as lines, each of which is one."""
     lines = _strings(value)
+    _require(all(isinstance(line, str) for line in lines), "A --header is not of the form 'Name: value'.")
     for line in lines:
         name, colon, content = line.partition(":")
         _require(
@@ -111,12 +112,21 @@ class NamedEndpoint:
 
     def __post_init__(self) -> None:
         _require(isinstance(self.base_url, str) and bool(self.base_url), "An endpoint has no base_url.")
+        for name in ("model", "api_key_env"):
+            _require(isinstance(getattr(self, name), str), f"The {name} of an endpoint must be a text.")
+        for name in ("weight", "max_workers", "rpm", "tpm"):
+            value = getattr(self, name)
+            kind, said = (int, "a whole number") if name == "max_workers" else (int | float, "a number")
+            _require(
+                isinstance(value, kind) and not isinstance(value, bool),
+                f"The {name} of an endpoint must be {said}, not {value!r}.",
+            )
         object.__setattr__(self, "base_url", normalise_base_url(self.base_url))
         object.__setattr__(self, "header", _header_lines(self.header))
         where = f"of the endpoint {self.base_url}"
-        _require(self.weight > 0, f"The weight {where} must be above 0.")
+        _require(0 < self.weight < 1e12, f"The weight {where} must be above 0 and finite.")
         for name in ("max_workers", "rpm", "tpm"):
-            _require(getattr(self, name) >= 0, f"The {name} {where} must not be negative.")
+            _require(0 <= getattr(self, name) < 1e12, f"The {name} {where} must not be negative.")
 
     @classmethod
     def of(cls, value: NamedEndpoint | Mapping[str, Any] | str) -> NamedEndpoint:
@@ -469,7 +479,8 @@ class Timeouts:
     """Seconds without any record finished after which it is said what everything waits for. 0: never."""
 
     drain_timeout: float = 10.0
-    """Seconds that requests in flight get to finish when a run is stopped."""
+    """Seconds that requests in flight get to finish when a run is stopped; when a budget is used up, as long
+    as they need."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.stall_notice < 1e6, "stall_notice must not be negative.")

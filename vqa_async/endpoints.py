@@ -35,6 +35,9 @@ from vqa_async.errors import (
 from vqa_async.limits import AdaptiveWidth, Breaker, Gate, Rates, RetryBudget, Standing, Unit
 from vqa_async.transport import Request
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
+"""Header of draft-ietf-httpapi-idempotency-key-header; a user's own of this name wins."""
+
 CHECK_START_AFTER = 3
 """Failures in a row after which an endpoint that never answered is taken for wrong rather than unlucky."""
 
@@ -116,21 +119,31 @@ class EndpointState:
     proven: bool = False
     closed: str = ""
     latency_s: float = 0.0
+    _first_refused: str = ""
+    _refuses_others: bool = False
     _replies: int = 0
     _tells_rates: bool = False
     completions_url: str = field(init=False)
     _opening: bytes = field(init=False, repr=False)
+    _has_key: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self._has_key = any(name.lower() == IDEMPOTENCY_KEY.lower() for name in self.headers)
         self.completions_url = f"{self.url}/chat/completions"
         self._opening = opening_of(self.model)
 
-    def request(self, body: Body, timeouts: Timeouts, limits: Limits) -> Request:
-        """The HTTP request that carries ``body`` to this endpoint, under its name for the model."""
+    def request(self, body: Body, timeouts: Timeouts, limits: Limits, *, once: str = "") -> Request:
+        """The HTTP request that carries ``body`` to this endpoint, under its name for the model.
+
+        Args:
+            body: what is asked.
+            timeouts, limits: the bounds.
+            once: the same for all attempts at one record, by which a gateway can tell that they are one.
+        """
         pieces, size = body.for_model(self._opening)
         return Request(
             url=self.completions_url,
-            headers=self.headers,
+            headers={IDEMPOTENCY_KEY: once, **self.headers} if once and not self._has_key else self.headers,
             body=pieces,
             size=size,
             timeout_s=timeouts.timeout,
@@ -145,6 +158,14 @@ class EndpointState:
         return (down is not None and now - down > _DOWN_FOR_ALL_S) or (
             limited is not None and now - limited > _LIMITED_FOR_ALL_S
         )
+
+    def refuses_others(self, id: str) -> bool:
+        """Told of each 429 before the pool is: whether others than the record ``id`` have met one too,
+        without an answer in between. Then it is no record's fault."""
+        if self.gate.limited_since is None:
+            self._first_refused, self._refuses_others = id, False
+        self._refuses_others = self._refuses_others or id != self._first_refused
+        return self._refuses_others
 
     def is_listened_to(self) -> bool:
         """Whether the headers of the next reply are worth reading: those of an endpoint that never says
@@ -331,6 +352,7 @@ class EndpointPool:
         if isinstance(error, TransportError | ServerError):
             refused = isinstance(error, TransportError) and error.code in ("connect", "dns")
             endpoint.breaker.failed(now, sent_at=sent_at, refused=refused)
+            error.stops_run = error.stops_run or (refused and self._never_answered())
             self._judge_outage(error, now)
         elif isinstance(error, ResponseError) and error.code == "html_response":
             endpoint.breaker.failed(now, sent_at=sent_at)
@@ -339,12 +361,12 @@ class EndpointPool:
         else:
             endpoint.breaker.answered()  # it answers, even if not as hoped
         if isinstance(error, _HOPELESS) or (error.stops_run and error.code == "tls"):
-            self._close(endpoint, error)
+            self._close(endpoint, error, now)
 
-    def _close(self, endpoint: EndpointState, error: RequestError) -> None:
-        """Ask ``endpoint`` no more, where others are left; else ``error`` ends the run."""
+    def _close(self, endpoint: EndpointState, error: RequestError, now: float) -> None:
+        """Ask ``endpoint`` no more, where others are left that may answer; else ``error`` ends the run."""
         others = [e for e in self.endpoints if e is not endpoint and not e.closed]
-        if not others:
+        if all(self._is_out(e, now) for e in others):
             return
         error.stops_run = False
         error.retryable = True
@@ -356,33 +378,43 @@ class EndpointPool:
         wait_s = error.retry_after_s
         endpoint.gate.rate_limited(now, wait_s, sent_at=sent_at)
         error.retry_after_s = None  # it is the gate that waits, for all
-        asked = [e for e in self.endpoints if not e.closed]
-        if any(e.gate.resume_at <= now for e in asked):
+        if not self._is_outage(now):
             return
+        error.stops_run = True
         longest = self._limits.max_outage
+        asked = [e for e in self.endpoints if not e.closed]
         if wait_s is not None and all(e.gate.resume_at - now > longest for e in asked):
-            error.stops_run = True
             _add(error, f"It asks to wait {wait_s:,.0f} s: run the same command again after that.")
-        elif all(e.gate.limited_since is not None and now - e.gate.limited_since > longest for e in asked):
-            error.stops_run = True
+        elif all(e.gate.limited_since is not None for e in asked):
             _add(
                 error, f"It has answered nothing else for {longest:,.0f} s: run the same command again later."
             )
+        else:
+            _add(error, self._outage())
 
     def _judge_outage(self, error: RequestError, now: float) -> None:
-        if isinstance(error, TransportError) and error.code in ("connect", "dns") and self._never_answered():
+        if not error.stops_run and self._is_outage(now):
             error.stops_run = True
-            return
-        longest = self._limits.max_outage if self._limits.on_outage == "wait" else 0.0
-        downs = [e.breaker.down_since for e in self.endpoints if not e.closed]
-        if all(down is not None and now - down >= longest for down in downs):
-            error.stops_run = True
-            said = (
-                f" for {longest:,.0f} s"
-                if longest
-                else ", and the run is not to wait for one (--on-outage stop)"
-            )
-            _add(error, f"No endpoint has answered{said}: run the same command again when one does.")
+            _add(error, self._outage())
+
+    def _is_outage(self, now: float) -> bool:
+        """Whether none that is asked has answered for as long as is to be borne, or will."""
+        return all(self._is_out(e, now) for e in self.endpoints if not e.closed)
+
+    def _is_out(self, endpoint: EndpointState, now: float) -> bool:
+        longest = self._limits.max_outage
+        down, limited = endpoint.breaker.down_since, endpoint.gate.limited_since
+        if down is not None and now - down >= (longest if self._limits.on_outage == "wait" else 0.0):
+            return True
+        is_refusing = limited is not None and now - limited > longest
+        return is_refusing or endpoint.gate.resume_at - now > longest
+
+    def _outage(self) -> str:
+        if self._limits.on_outage == "stop":
+            said = ", and the run is not to wait for one (--on-outage stop)"
+        else:
+            said = f" for {self._limits.max_outage:,.0f} s"
+        return f"No endpoint has answered{said}: run the same command again when one does."
 
     def _never_answered(self) -> bool:
         """Whether nothing has answered since the start, and not by bad luck."""

@@ -75,8 +75,8 @@ class RunStatistics:
         failed_retryable: those of ``failed`` that the next run tries again.
         failures_by_type: records failed in this run, by error code.
         endpoints: how each endpoint fares.
-        requests: requests sent since the engine was opened, retries included.
-        cost: US dollars spent since then; None where no prices were given.
+        requests: requests sent, retries included.
+        cost: US dollars spent on them; None where no prices were given.
     """
 
     succeeded: int = 0

@@ -15,13 +15,23 @@ import orjson
 
 from vqa_async.client import VLMClient
 from vqa_async.endpoints import EndpointState
-from vqa_async.errors import AuthError, ModelNotFound, Rejected, RequestError, ResponseError, StatusError
+from vqa_async.errors import (
+    AuthError,
+    ModelNotFound,
+    Rejected,
+    RequestError,
+    ResponseError,
+    StatusError,
+    TransportError,
+)
+from vqa_async.spending import Spending
 from vqa_async.transport import Request, Response, Transport
 
 LONGEST_S = 5.0
 """Seconds that the list of models may take."""
 
 _MOST_BYTES = 4 << 20
+_UNREACHABLE = ("connect", "dns", "tls", "bad_url")
 _SHOWN_MODELS = 8
 
 
@@ -50,7 +60,12 @@ class EndpointCheck:
 
 
 async def check_endpoints(
-    endpoints: Sequence[EndpointState], client: VLMClient, transport: Transport, *, thorough: bool
+    endpoints: Sequence[EndpointState],
+    client: VLMClient,
+    transport: Transport,
+    spending: Spending,
+    *,
+    thorough: bool,
 ) -> list[EndpointCheck]:
     """Look at all endpoints at once.
 
@@ -58,25 +73,30 @@ async def check_endpoints(
         endpoints: whom to ask.
         client: reads replies, and takes secrets out of errors.
         transport: carries the requests.
+        spending: counts the small calls, of which none is made where it would be the last request.
         thorough: make the small call also where there is no list of models; else it is only made where there
-            is one that does not name the model.
+            is one that does not name the model, or that is refused to us.
     """
-    checks = (_check(endpoint, client, transport, thorough) for endpoint in endpoints)
+    checks = (_check(endpoint, client, transport, spending, thorough) for endpoint in endpoints)
     return list(await asyncio.gather(*checks))
 
 
 async def _check(
-    endpoint: EndpointState, client: VLMClient, transport: Transport, thorough: bool
+    endpoint: EndpointState, client: VLMClient, transport: Transport, spending: Spending, thorough: bool
 ) -> EndpointCheck:
     models: tuple[str, ...] | None = None
     called = False
     try:
-        response = await transport.send(_list_request(endpoint))
-        if response.status == 401:
-            client.read(response)
+        response, trouble = await _list(endpoint, transport)
         models = _listed(response)
-        if endpoint.model not in (models or ()) and (thorough or models):
-            called = await _call(endpoint, client, transport)
+        # Some keys may ask the model and not see the list: whether a key is good, only a call can tell.
+        is_refused = response is not None and response.status == 401
+        if trouble is not None and (not thorough or trouble.code in _UNREACHABLE):
+            raise trouble
+        if endpoint.model not in (models or ()) and (thorough or models or is_refused):
+            called = spending.reserve_look() and await _call(endpoint, client, transport, spending)
+        if trouble is not None and not called:
+            raise trouble
     except RequestError as error:
         if isinstance(error, StatusError) or thorough:
             told = _told(error, models or (), endpoint, client)
@@ -114,9 +134,18 @@ def _list_request(endpoint: EndpointState) -> Request:
     )
 
 
-def _listed(response: Response) -> tuple[str, ...] | None:
+async def _list(
+    endpoint: EndpointState, transport: Transport
+) -> tuple[Response | None, TransportError | None]:
+    try:
+        return await transport.send(_list_request(endpoint)), None
+    except TransportError as error:
+        return None, error
+
+
+def _listed(response: Response | None) -> tuple[str, ...] | None:
     """The names in a list of models; None where the reply is none."""
-    if response.status != 200:
+    if response is None or response.status != 200:
         return None
     try:
         data = orjson.loads(response.body)["data"]
@@ -126,7 +155,7 @@ def _listed(response: Response) -> tuple[str, ...] | None:
     return names or None
 
 
-async def _call(endpoint: EndpointState, client: VLMClient, transport: Transport) -> bool:
+async def _call(endpoint: EndpointState, client: VLMClient, transport: Transport, spending: Spending) -> bool:
     """One small call: whether it was answered. A server that rejects it for what it says, or has no text to
     say, has let us in, and knows the model."""
     message = {"role": "user", "content": "Reply with the word ok."}
@@ -135,9 +164,9 @@ async def _call(endpoint: EndpointState, client: VLMClient, transport: Transport
         url=endpoint.completions_url, headers=endpoint.headers, body=(body,), size=len(body), timeout_s=60.0
     )
     try:
-        client.read(await transport.send(request))
+        spending.settle(None, client.read(await transport.send(request)).usage)
     except RequestError as error:
-        if error.stops_run or error.code in ("connect", "dns", "tls"):
+        if error.stops_run or error.code in _UNREACHABLE:
             raise
         return isinstance(error, Rejected) or (isinstance(error, ResponseError) and not error.retryable)
     return True

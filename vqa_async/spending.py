@@ -23,10 +23,11 @@ class Spending:
     Args:
         budget: the bounds, and the prices where the user gave them.
         model: whose prices are looked up otherwise.
+        prices: US dollars for a million prompt and answer tokens, where they were looked up already.
 
     Attributes:
         requests: requests sent.
-        prompt_tokens, answer_tokens: as counted by the endpoints.
+        prompt_tokens, answer_tokens: as counted by the endpoints, else as estimated.
 
     Raises:
         ConfigError: a cost is bounded, but no price is known.
@@ -44,11 +45,11 @@ class Spending:
         "requests",
     )
 
-    def __init__(self, budget: Budget, model: str) -> None:
+    def __init__(self, budget: Budget, model: str, *, prices: tuple[float, float] | None = None) -> None:
         self._budget = budget
         # Looked up only where money matters: a local server's model may bear the name of one that costs.
         is_priced = bool(budget.max_cost) or budget.price_input is not None
-        self._prices = prices_of(budget, model) if is_priced else None
+        self._prices = prices or (prices_of(budget, model) if is_priced else None)
         if budget.max_cost and self._prices is None:
             raise ConfigError(
                 f"--max-cost needs prices, and none are known for {model!r}. Give --price-input and "
@@ -63,6 +64,16 @@ class Spending:
         self._reserved_cost = 0.0
         self.bounds_tokens = bool(budget.max_tokens_total or budget.max_cost)
         """Whether tokens are bounded, so that each request must be estimated."""
+
+    def fresh(self) -> Spending:
+        """Another with the same bounds and prices, of which nothing is spent."""
+        return Spending(self._budget, "", prices=self._prices)
+
+    def add(self, other: Spending) -> None:
+        """Add what another has sent and spent."""
+        self.requests += other.requests
+        self.prompt_tokens += other.prompt_tokens
+        self.answer_tokens += other.answer_tokens
 
     @property
     def tokens(self) -> int:
@@ -89,7 +100,8 @@ class Spending:
         """
         b = self._budget
         if b.max_requests and self.requests >= b.max_requests:
-            raise _reached(f"{b.max_requests:,} requests were sent", "--max-requests")
+            said = "1 request was" if b.max_requests == 1 else f"{b.max_requests:,} requests were"
+            raise _reached(f"{said} sent", "--max-requests")
         if estimate is not None:
             price = self._price(estimate.prompt, estimate.answer) if b.max_cost else 0.0
             if not self._fits(estimate.total, price):
@@ -97,6 +109,14 @@ class Spending:
             self._reserved += estimate.total
             self._reserved_cost += price
             self._in_flight += 1
+        self.requests += 1
+        return True
+
+    def reserve_look(self) -> bool:
+        """A request is about to be sent that answers no record; whether one is left for a record then."""
+        most = self._budget.max_requests
+        if most and self.requests + 1 >= most:
+            return False
         self.requests += 1
         return True
 

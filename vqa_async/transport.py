@@ -16,6 +16,7 @@ import asyncio
 import functools
 import ipaddress
 import itertools
+import logging
 import math
 import os
 import socket
@@ -35,6 +36,14 @@ from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from vqa_async.errors import ImageError, TransportError
+
+log = logging.getLogger("vqa_async")
+
+_STOOD_STILL_S = 0.1
+"""A timer that comes later than this was held up by the loop, not by its own rounding."""
+
+_SPARED_S = 0.5
+"""Enough for a loop to read what has piled up at its sockets."""
 
 _now = time.monotonic
 """The clock of event loops. Not asked of the loop: whoever copies a request, as some mocks do, would copy it
@@ -143,13 +152,14 @@ class _PiecesPayload(payload.Payload):
 class _Deadline:
     """The moment at which the request of one task has taken too long, or made no progress for too long."""
 
-    __slots__ = ("at", "is_missed", "phase", "task")
+    __slots__ = ("at", "is_missed", "is_spared", "phase", "task")
 
     def __init__(self, task: asyncio.Task[Any], at: float, phase: Phase | None) -> None:
         self.task = task
         self.at = at
         self.phase = phase
         self.is_missed = False
+        self.is_spared = False
 
 
 class _Deadlines:
@@ -184,6 +194,7 @@ class _Deadlines:
     def _look(self) -> None:
         self._timer = None
         now = self.loop.time()
+        self._spare(now)
         for deadline in list(itertools.takewhile(lambda d: d.at <= now, self._open)):
             del self._open[deadline]
             if deadline.phase is not None and not self._is_stalled(deadline.phase):
@@ -194,6 +205,22 @@ class _Deadlines:
             deadline.task.cancel()
         if (first := next(iter(self._open), None)) is not None:
             self._timer = self.loop.call_at(first.at, self._look)
+
+    def _spare(self, now: float) -> None:
+        """Once, where the loop stood still: what came meanwhile is read before anybody is called late."""
+        late_s = now - next(iter(self._open)).at if self._open else 0.0
+        if late_s < _STOOD_STILL_S:
+            return
+        log.warning(
+            "The event loop stood still for at least %.1f s: something in this program blocks it, or the "
+            "process was stopped.",
+            late_s,
+        )
+        for deadline in itertools.takewhile(lambda d: d.at <= now, self._open):
+            if not deadline.is_spared:
+                deadline.is_spared = True
+                deadline.at = now + _SPARED_S
+        self._open = dict.fromkeys(sorted(self._open, key=lambda d: d.at))
 
     def _is_stalled(self, phase: Phase) -> bool:
         return phase.name in (Phase.SENDING, Phase.READING) and _now() - phase.since >= self._length_s

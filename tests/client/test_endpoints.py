@@ -621,6 +621,80 @@ def test_rate_limit_of_a_server_is_kept_without_losing_a_record() -> None:
     assert requests < 2 * 400
 
 
+@pytest.mark.parametrize(
+    "headers", [{"Retry-After": "0"}, {"retry-after-ms": "20"}, {"Retry-After": "1"}, {}]
+)
+@pytest.mark.parametrize("workers", [1, 10, "auto"])
+def test_minute_of_429s_fails_no_record_whatever_wait_they_ask_for(
+    headers: dict[str, str], workers: int | str
+) -> None:
+    """50 s of them, as of an endpoint that is restarted: nobody's attempts are used up, and no hot loop."""
+
+    async def main() -> tuple[int, int, float]:
+        began = now()
+
+        def storm(_: Any) -> Response:
+            is_on = 2 < now() - began < 52
+            return reply(status=429, headers=headers, body=b"") if is_on else reply()
+
+        transport = FakeTransport(storm, latency_s=0.1)
+        async with asking(transport, max_workers=workers, sleep=asyncio.sleep) as asker:
+            free = asyncio.Semaphore(12)
+
+            async def one(number: int) -> bool:
+                async with free:
+                    return (await asker.ask(str(number))).ok
+
+            answers = await asyncio.gather(*(one(n) for n in range(300)))
+        return sum(answers), len(transport.requests), now() - began
+
+    answered, requests, took_s = virtual(main())
+    assert answered == 300
+    assert requests <= 300 + 130
+    assert took_s < 52 + 30 + 40
+
+
+@pytest.mark.parametrize("workers", [1, 10])
+def test_429s_without_end_that_ask_for_no_wait_stop_the_run(workers: int) -> None:
+    """After --max-outage, and with few requests: who says 0 for ever is not taken at its word."""
+
+    async def main() -> tuple[bool, str, int, float]:
+        began = now()
+        transport = FakeTransport([reply(status=429, headers={"Retry-After": "0"}, body=b"")], latency_s=0.01)
+        async with asking(transport, max_workers=workers, sleep=asyncio.sleep) as asker:
+            tasks = [asyncio.create_task(asker.ask(str(n))) for n in range(workers + 4)]
+            first = await next(asyncio.as_completed(tasks))
+            for left in tasks:
+                left.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(first, Failure)
+        return first.error.stops_run, first.error.message, len(transport.requests), now() - began
+
+    stops, message, requests, took_s = virtual(main())
+    assert stops
+    assert "has answered nothing else for 600 s" in message
+    assert requests < 100
+    assert 600 < took_s < 635
+
+
+def test_record_that_alone_is_refused_ends_after_its_attempts() -> None:
+    """Some answer 429 to what is too large for their limit: it stops no run, and does not go on for ever."""
+
+    async def main() -> tuple[int, int, bool]:
+        def answer(request: Any) -> Response:
+            is_large = b"large" in b"".join(request.body)
+            return reply(status=429, headers={"Retry-After": "0"}, body=b"") if is_large else reply()
+
+        transport = FakeTransport(answer, latency_s=0.1)
+        async with asking(transport, max_workers=4, sleep=asyncio.sleep) as asker:
+            results = await asyncio.gather(*(asker.ask("large" if n == 5 else str(n)) for n in range(50)))
+        bad = results[5]
+        assert isinstance(bad, Failure)
+        return sum(result.ok for result in results), bad.attempts, bad.error.stops_run
+
+    assert virtual(main()) == (49, 8, False)
+
+
 def test_requests_refused_together_narrow_the_gate_once() -> None:
     """32 of them, one after the other, by a server that names no pause at all."""
 

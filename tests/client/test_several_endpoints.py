@@ -9,12 +9,13 @@ from typing import Any
 
 import orjson
 import pytest
-from wire import asking, in_virtual_time, now
+from wire import CANARY, asking, in_virtual_time, now
 
 from vqa_async.api import open_engine
 from vqa_async.config import Config, NamedEndpoint
 from vqa_async.endpoints import EndpointPool, endpoint_state
-from vqa_async.errors import AuthError, ConfigError, ModelNotFound, ServerError
+from vqa_async.errors import AuthError, ConfigError, ModelNotFound, RateLimited, ServerError
+from vqa_async.events import Event, Notice
 from vqa_async.testing import FakeTransport, reply
 from vqa_async.transport import Request, Response
 
@@ -157,6 +158,14 @@ async def test_each_endpoint_is_asked_under_its_own_name_for_the_model_with_its_
         ({"base_url": "ftp://a"}, "http://"),
         ({"base_url": A, "header": "no colon"}, "Name: value"),
         ("", "base_url"),
+        ({"base_url": A, "model": 5}, "model"),
+        ({"base_url": A, "api_key_env": 5}, "api_key_env"),
+        ({"base_url": A, "header": [5]}, "Name: value"),
+        ({"base_url": A, "weight": "2"}, "must be a number"),
+        ({"base_url": A, "weight": float("inf")}, "above 0"),
+        ({"base_url": A, "rpm": True}, "must be a number"),
+        ({"base_url": A, "tpm": float("inf")}, "tpm"),
+        ({"base_url": A, "max_workers": "auto"}, "whole number"),
     ],
 )
 def test_endpoint_that_cannot_work_is_refused(table: Any, word: str) -> None:
@@ -201,6 +210,41 @@ async def test_record_that_met_a_wrong_key_is_answered_elsewhere() -> None:
     async with asking(FakeTransport(answer), [A, B], max_workers=4) as asker:
         results = await asyncio.gather(*(asker.ask(str(n)) for n in range(20)))
     assert all(result.ok for result in results)
+
+
+async def test_sentence_about_an_endpoint_that_is_left_out_shows_no_secret() -> None:
+    """Not even where the endpoint quotes the key in an escaped form."""
+    escaped = "".join(f"\\u{ord(char):04x}" for char in CANARY)
+    refusal = reply(status=401, body=f'{{"error":{{"message":"bad key {escaped}"}}}}'.encode())
+    said: list[str] = []
+
+    class Told:
+        def on_event(self, event: Event) -> None:
+            if isinstance(event, Notice):
+                said.append(event.message)
+
+    transport = FakeTransport(lambda request: refusal if host(request) == "a" else reply())
+    options: dict[str, Any] = {"base_url": [A, B], "model": "m", "api_key": CANARY, "max_workers": 4}
+    async with open_engine(transport=transport, observer=Told(), **options) as engine:
+        results = [result async for result in engine.stream([{"conversation": f"q{n}"} for n in range(20)])]
+    assert all(result.ok for result in results)
+    assert len(said) == 1
+    assert "bad key [removed]" in said[0]
+
+
+def test_last_endpoint_that_takes_our_key_may_be_out_for_too_long() -> None:
+    """One asks to wait an hour, the other refuses our key: nobody is left who would answer in time."""
+
+    async def main() -> tuple[bool, bool]:
+        shared = pool(A, B, max_workers=4)
+        first, last = shared.endpoints
+        limited = RateLimited("Slow.", status=429, retry_after_s=3600)
+        refused = AuthError("No.", status=401)
+        shared.failed(first, limited)
+        shared.failed(last, refused)
+        return limited.stops_run, refused.stops_run
+
+    assert in_virtual_time(main()) == (False, True)
 
 
 # --- outages -----------------------------------------------------------------------------------------------
@@ -254,6 +298,40 @@ def test_an_outage_of_all_ends_the_run_where_it_is_not_to_wait() -> None:
 
     stops = in_virtual_time(main())
     assert stops == [False] * 19 + [True]
+
+
+@pytest.mark.parametrize("wait", ["0", "5", "3600"])
+def test_one_endpoint_down_and_the_other_limited_for_ever_is_an_outage(wait: str) -> None:
+    """It ends within --max-outage, and no record fails for it."""
+
+    async def main() -> tuple[Counter[str], float]:
+        began = now()
+        ends: Counter[str] = Counter()
+
+        def answer(request: Request) -> Response:
+            if now() - began < 2:
+                return reply()
+            if host(request) == "a":
+                return reply(status=503, body=b"")
+            return reply(status=429, headers={"Retry-After": wait}, body=b"")
+
+        transport = Clocked(answer, latency_s=0.05)
+        async with asking(transport, [A, B], max_workers=4, sleep=asyncio.sleep) as asker:
+            tasks = [asyncio.create_task(asker.ask(str(n))) for n in range(300)]
+            for task in asyncio.as_completed(tasks):
+                result = await task
+                ends["ok" if result.ok else "stops" if result.error.stops_run else "failed"] += 1
+                if not result.ok:
+                    break  # as a run would
+            for left in tasks:
+                left.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return ends, now() - began
+
+    ends, took_s = in_virtual_time(main())
+    assert ends["ok"] >= 100
+    assert ends["stops"] == 1
+    assert took_s < 2 + 600 + 35
 
 
 def test_minute_of_errors_sends_little_more_than_was_to_be_sent() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from vqa_async import Result, open_engine
-from vqa_async.errors import AuthError, ConfigError, InputError
+from vqa_async.errors import AuthError, ConfigError, DiskError, InputError
 from vqa_async.events import RecordFinished
 from vqa_async.testing import FakeTransport, reply
 
@@ -195,3 +195,17 @@ async def test_a_full_budget_and_a_stop_leave_records_open(tmp_path: Path, red_i
         summary = await task
     assert summary.statistics.failed == 0
     assert not (tmp_path / "out.failures.jsonl").exists()
+
+
+async def test_nothing_is_sent_after_an_answer_could_not_be_kept(tmp_path: Path) -> None:
+    """The output is taken away under the run: lost is what was in flight then, not one request more."""
+    out = tmp_path / "out.jsonl"
+    transport = FakeTransport([reply()], latency_s=0.02)
+    options = {**ASK, "max_workers": 4, "fsync": "always"}
+    async with open_engine(**options, transport=transport) as engine:
+        task = asyncio.create_task(engine.run(write(tmp_path / "in.jsonl", rows(300)), str(out)))
+        await until(lambda: engine.statistics().succeeded > 8)
+        out.unlink()
+        summary = await asyncio.wait_for(task, 5)
+    assert (summary.state, type(summary.error)) == ("stopped", DiskError)
+    assert len(transport.requests) <= summary.statistics.succeeded + 4

@@ -171,3 +171,17 @@ async def test_transport_of_ones_own_need_not_tell_its_phases() -> None:
             return reply()
 
     assert "3 for a connection" in await told(transport=Silent())
+
+
+async def test_it_is_said_that_a_rate_is_kept_to() -> None:
+    """Also where nobody has refused anything."""
+    said = await told(transport=FakeTransport([reply()]), rpm=0.5)
+    assert "for their turn" in said
+    assert "test.invalid: held to its rate, 120 s to go" in said
+
+
+async def test_it_is_said_that_the_budget_is_waited_for() -> None:
+    """What is reserved for requests in flight may be more than they take."""
+    options: dict[str, Any] = {"max_tokens_total": 700, "max_tokens": 500, "system_prompt": ""}
+    said = await told(transport=FakeTransport([reply()], latency_s=30), **options)
+    assert "2 for what requests in flight leave of the budget" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TypeAlias
 
 import pytest
@@ -101,6 +102,17 @@ def test_random_refusals_do_not_collapse_the_rate(seed: int) -> None:
     endpoint = Moody(Latency(0.2, 0.15, seed), share=0.01, wait_s=1.0, seed=seed)
     run = play(fixed_gate(), endpoint, 120)
     assert run.rate(0, 120) > 1000 / 60
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+@pytest.mark.parametrize("width", [3, 64])
+@pytest.mark.parametrize("seed", range(6))
+def test_refusals_at_random_never_lead_to_a_standstill(share: float, width: int, seed: int) -> None:
+    """Whatever is learned from so many of them, nothing waits for long after the pause that was asked for."""
+    endpoint = Moody(Latency(0.3, 0.3, seed), share=share, wait_s=5.0, seed=seed)
+    run = play(Gate(width), endpoint, 3600)
+    gaps = [after - before for before, after in pairwise([*run.sent, 3600.0])]
+    assert max(gaps) < 5 + 5
 
 
 @pytest.mark.parametrize("wait_s", [0.25, 1.0, 20.0])

@@ -6,7 +6,7 @@ from typing import Any
 
 from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
 from vqa_async.engine import RunSummary
-from vqa_async.errors import BudgetReached, VQAError
+from vqa_async.errors import BudgetReached, RateLimited, ServerError, VQAError
 from vqa_async.events import RunStatistics
 
 
@@ -79,8 +79,8 @@ def _next_step(summary: RunSummary) -> str:
         )
     if s.succeeded + s.skipped:
         return f"run the same command again to go on; every answer so far is in {summary.paths.successes}."
-    is_budget = isinstance(summary.error, BudgetReached)
-    mended = "mend that and " if summary.state == "stopped" and not is_budget else ""
+    passes = isinstance(summary.error, BudgetReached | RateLimited | ServerError)
+    mended = "mend that and " if summary.state == "stopped" and not passes else ""
     return f"{mended}run the same command again; nothing is answered yet."
 
 

@@ -34,6 +34,7 @@ from vqa_async.journal import Journal, JournalPaths
 from vqa_async.models import AttemptFailed, Failure, Record, Result
 from vqa_async.preflight import EndpointCheck, check_endpoints
 from vqa_async.sources import InputFormat, Rows, Source, open_source, rows_source
+from vqa_async.spending import Spending
 from vqa_async.transport import Transport
 
 log = logging.getLogger("vqa_async")
@@ -87,6 +88,7 @@ class Engine:
         self._observer = observer
         self._started = asyncio.get_running_loop().time()
         self._ended = Tally()  # single records, and runs that are over
+        self._spent = client.spending.fresh()  # by runs that are over
         self._runs: set[Run] = set()
         self._streams: set[asyncio.Task[None]] = set()
         self._calls: set[asyncio.Future[Result]] = set()
@@ -225,7 +227,7 @@ class Engine:
                 deliver=journal.append,
                 save_on_wire=True,
                 limit=limit,
-                before_first=self.preflight if preflight else None,
+                before_first=self._look_first if preflight else None,
             ) as run,
         ):
             async with source, journal:
@@ -253,7 +255,7 @@ class Engine:
             state="finished" if cause is None else "stopped" if stopped else "interrupted",
             reason="" if cause is None else str(cause),
             error=cause if isinstance(cause, VQAError) else None,
-            statistics=self._snapshot(run.tally, run),
+            statistics=self._snapshot(run.tally, run.spending, run),
             paths=journal.paths,
         )
 
@@ -263,11 +265,10 @@ class Engine:
         Raises:
             RequestError: no endpoint can be used.
         """
-        checks = await self.check_endpoints(thorough=thorough)
-        hopeless = [check.error for check in checks if check.error is not None and check.error.stops_run]
-        if hopeless:
-            raise hopeless[0]
-        return checks
+        return _require_one(await self.check_endpoints(thorough=thorough))
+
+    async def _look_first(self, spending: Spending) -> list[EndpointCheck]:
+        return _require_one(await self._check_endpoints(spending, thorough=False))
 
     async def check_endpoints(self, *, thorough: bool = False) -> list[EndpointCheck]:
         """Ask each endpoint whether it takes the key and knows the model, before anything is paid for.
@@ -280,7 +281,12 @@ class Engine:
         Returns:
             How each stands, in their order; one that cannot be used has its error.
         """
-        checks = await check_endpoints(self._pool.endpoints, self._client, self._transport, thorough=thorough)
+        return await self._check_endpoints(self._client.spending, thorough=thorough)
+
+    async def _check_endpoints(self, spending: Spending, *, thorough: bool) -> list[EndpointCheck]:
+        checks = await check_endpoints(
+            self._pool.endpoints, self._client, self._transport, spending, thorough=thorough
+        )
         for endpoint, check in zip(self._pool.endpoints, checks, strict=True):
             if check.error is not None:
                 self._pool.failed(endpoint, check.error)
@@ -288,12 +294,16 @@ class Engine:
 
     def statistics(self) -> RunStatistics:
         """Counters since the engine was opened, over all calls and runs; time and input of a current run."""
-        total = Tally()
-        for tally in (self._ended, *(run.tally for run in self._runs)):
-            total.add(tally)
-        return self._snapshot(total, next(iter(self._runs), None))
+        total, spent = Tally(), self._client.spending.fresh()
+        total.add(self._ended)
+        spent.add(self._client.spending)
+        spent.add(self._spent)
+        for run in self._runs:
+            total.add(run.tally)
+            spent.add(run.spending)
+        return self._snapshot(total, spent, next(iter(self._runs), None))
 
-    def _snapshot(self, tally: Tally, run: Run | None) -> RunStatistics:
+    def _snapshot(self, tally: Tally, spending: Spending, run: Run | None) -> RunStatistics:
         started = run.started if run else self._started
         return tally.snapshot(
             in_flight=self._pool.in_flight,
@@ -302,8 +312,8 @@ class Engine:
             expected=run.expected() if run else 0,
             expected_is_exact=run.input_read if run else False,
             endpoints=self._pool.statistics(),
-            requests=self._client.spending.requests,
-            cost=self._client.spending.cost,
+            requests=spending.requests,
+            cost=spending.cost,
         )
 
     def image_statistics(self) -> ImageStatistics:
@@ -352,6 +362,7 @@ class Engine:
         finally:
             self._runs.discard(run)
             self._ended.add(run.tally)
+            self._spent.add(run.spending)
 
     def notify(self, event: Event) -> None:
         """Tell the observer; what it raises is logged and ends nothing."""
@@ -362,6 +373,17 @@ class Engine:
         except Exception:
             # Whatever a watcher does wrong, the run it watches is worth more.
             log.exception("an observer failed on %s", type(event).__name__)
+        except asyncio.CancelledError:
+            # Its own, for nothing is awaited here; passed on, it would end a worker without a word.
+            log.exception("an observer failed on %s", type(event).__name__)
+
+
+def _require_one(checks: list[EndpointCheck]) -> list[EndpointCheck]:
+    """``checks``, unless they leave nobody to ask."""
+    hopeless = [check.error for check in checks if check.error is not None and check.error.stops_run]
+    if hopeless:
+        raise hopeless[0]
+    return checks
 
 
 def _require_distinct(input: str, paths: JournalPaths) -> None:

@@ -26,6 +26,7 @@ from vqa_async.events import Event, Notice, RecordFinished, RunStopping, Tally
 from vqa_async.journal.replay import FAILED
 from vqa_async.models import AttemptFailed, Failure, ImageRef, Record, Result
 from vqa_async.sources import Finished, Source
+from vqa_async.spending import Spending
 
 _READ_AHEAD = 1000
 """Records that wait for a worker at most."""
@@ -83,7 +84,8 @@ class Run:
             never exceeds the permits (a journal); or comes after it, so that a slow reader holds no permit.
         notify: told what happens.
         limit: only the first so many records.
-        before_first: awaited before the first record that is to be asked about; its VQAError ends the run.
+        before_first: awaited before the first record that is to be asked about, with what the run may spend;
+            its VQAError ends the run.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Run:
         save_on_wire: bool,
         notify: Callable[[Event], None],
         limit: int | None = None,
-        before_first: Callable[[], Awaitable[object]] | None = None,
+        before_first: Callable[[Spending], Awaitable[object]] | None = None,
     ) -> None:
         self._before_first = before_first
         self._client = client
@@ -119,6 +121,7 @@ class Run:
         self.source = source
         self.started = asyncio.get_running_loop().time()
         self.tally = Tally()
+        self.spending = client.spending.fresh()
         self.stopping: VQAError | str | None = None
         self.input_error: BaseException | None = None
 
@@ -218,6 +221,9 @@ class Run:
     def stop(self, reason: VQAError | str) -> None:
         """Send nothing new; let what is on the wire finish within ``drain_timeout``; leave the rest open.
 
+        Where a budget is used up nobody is in a hurry, and what is on the wire is what it was used up for:
+        that gets as long as it needs.
+
         Does nothing to a run that is stopping or over; one that has not begun will not.
         """
         if self.stopping is not None or self.is_over:
@@ -230,7 +236,8 @@ class Run:
             if worker not in on_wire and not worker.is_keeping:
                 worker.task.cancel()
         self._notify(RunStopping(str(reason), len(on_wire)))
-        self._set_timer("drain", self._config.timeouts.drain_timeout, self._cut_off)
+        if not (isinstance(reason, BudgetReached) and reason.code == BudgetReached.code):
+            self._set_timer("drain", self._config.timeouts.drain_timeout, self._cut_off)
 
     def _cut_off(self) -> None:
         """End what is still on the wire, but not the keeping of answers that are there."""
@@ -264,6 +271,11 @@ class Run:
             # The caller's iterable may raise anything: what came before it is still answered and kept,
             # then the error goes to the caller.
             self.input_error = error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self.input_error = error  # of something that the caller's iterable waited for: we are wanted
         self._records.end()
 
     async def _may_begin(self) -> bool:
@@ -271,7 +283,7 @@ class Run:
         if self._before_first is not None:
             before_first, self._before_first = self._before_first, None
             try:
-                await before_first()
+                await before_first(self.spending)
             except VQAError as error:
                 self.stop(error)
         return self.stopping is None
@@ -308,7 +320,11 @@ class _Worker:
                 await self._keep(item)
                 continue
             result = await run._client.complete(
-                item, save=save, may_retry=run._may_retry, notify=run._on_attempt
+                item,
+                save=save,
+                may_retry=run._may_retry,
+                notify=run._on_attempt,
+                spending=run.spending,
             )
             if isinstance(result, Failure) and result.error.stops_run:
                 run.stop(result.error)
@@ -322,6 +338,9 @@ class _Worker:
         self.is_keeping = True
         try:
             await run._deliver(result)
+        except JournalError:
+            run.abort()  # before our permit is handed on: whoever got it would send what cannot be kept
+            raise
         finally:
             self.is_keeping = False
         run.tally.count(result)

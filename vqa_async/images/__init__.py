@@ -1,6 +1,9 @@
 """Images of records, ready to be sent: found, checked, turned, shrunk, in base64, cached.
 
+    png.py       the chunks of a PNG file: walked, judged, thinned out (pure)
+    tiff.py      the tags of a TIFF file: bounded, thinned out (pure)
     header.py    what the bytes say of themselves: format, size, orientation, whole or cut off (pure)
+    room.py      memory for decoding, shared by threads
     codec.py     decode, turn, shrink, encode; the only importer of the imaging library
     files.py     a path, data: URI or bytes -> the bytes of the file, read safely
     prepare.py   the bytes of a file -> what goes into the request

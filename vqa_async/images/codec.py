@@ -15,10 +15,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from math import isqrt, sqrt
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
@@ -31,7 +31,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from vqa_async.config import ImageOptions
 from vqa_async.errors import ImageError
-from vqa_async.images.header import Header, essential, exif_orientation
+from vqa_async.images.header import LARGEST_JPEG_SIDE, Header, essential, exif_orientation
+from vqa_async.images.png import check_pixel_data
+from vqa_async.images.room import DecodingRoom, bytes_to_decode
+
+_Box: TypeAlias = tuple[float, float, float, float]
 
 _DECODERS: dict[str, Callable[[IO[bytes]], Image.Image]] = {
     "JPEG": JpegImageFile,  # the class, not its factory: a multi-picture file is taken as its first picture
@@ -82,6 +86,9 @@ _FAITHFUL_QUALITY = 95
 _QUALITY_STEPS = (85, 75, 60, 45)
 """Qualities tried to get under max_bytes; below the last one fewer pixels look better than worse ones."""
 
+_ROOM = DecodingRoom(512 << 20)
+"""One for the process, because its memory is one. Two photos of 30 million pixels at once fit, turned."""
+
 _SHRINK_ROUNDS = 12
 """Each round at least takes a quarter off both sides, so the last is at most 1/24 of the first."""
 
@@ -97,6 +104,10 @@ def _translated(code: str, what: str) -> Iterator[None]:
         ) from None
     except _DECODER_ERRORS as error:
         raise ImageError(f"{what} ({str(error)[:200] or type(error).__name__}).", code=code) from None
+
+
+def _damage_translated() -> AbstractContextManager[None]:
+    return _translated("truncated_image", "is cut off or damaged: it cannot be decoded")
 
 
 def read_foreign_header(data: bytes, format: str) -> Header:
@@ -119,7 +130,10 @@ def check_pixels(data: bytes, header: Header) -> None:
     Raises:
         ImageError: it is cut off or damaged.
     """
-    _load(data, header)
+    image, _ = _opened(data, header)
+    with _room_for(image, header, is_remade=False), _damage_translated():
+        image.load()
+    _check_what_decoders_forgive(data, header)
 
 
 def recode(data: bytes, header: Header, options: ImageOptions) -> tuple[bytes, Header]:
@@ -136,11 +150,18 @@ def recode(data: bytes, header: Header, options: ImageOptions) -> tuple[bytes, H
     Raises:
         ImageError: it is cut off or damaged, or cannot be made small enough.
     """
+    if options.validate == "full":
+        _check_what_decoders_forgive(data, header)
     target = fitting_size(header, options)
     shrunk = target != (header.width, header.height)
-    image = _load(data, header, target if shrunk else None)
-    with _translated("not_an_image", "cannot be converted"):
-        image = _upright(_presentable(image, header.format), header.orientation)
+    image, box = _opened(data, header, target if shrunk else None)
+    with _room_for(image, header, is_remade=True), _translated("not_an_image", "cannot be converted"):
+        with _damage_translated():
+            image.load()
+        image = _presentable(image, header.format)
+        if shrunk:
+            image = image.resize(target, _FILTER, box=box, reducing_gap=2.0)
+        image = _upright(image, header.orientation)
         kept, format = _encode(image, header, shrunk, options.jpeg_quality)
         if 0 < options.max_bytes < len(kept):
             format = "JPEG"
@@ -163,6 +184,12 @@ def fitting_size(header: Header, options: ImageOptions) -> tuple[int, int]:
     return width, height
 
 
+def _check_what_decoders_forgive(data: bytes, header: Header) -> None:
+    if header.format == "PNG":
+        with _damage_translated():
+            check_pixel_data(data)
+
+
 def _open(data: bytes, format: str) -> Image.Image:
     decoder = _heif_decoder() if format == "HEIF" else _DECODERS[format]
     return decoder(BytesIO(essential(data, format)))
@@ -180,21 +207,29 @@ def _heif_decoder() -> Callable[[IO[bytes]], Image.Image]:
     return decoder
 
 
-def _load(data: bytes, header: Header, target: tuple[int, int] | None = None) -> Image.Image:
-    """The decoded (first) image, at ``target`` size if one is given."""
-    with _translated("truncated_image", "is cut off or damaged: it cannot be decoded"):
+def _opened(
+    data: bytes, header: Header, target: tuple[int, int] | None = None
+) -> tuple[Image.Image, _Box | None]:
+    """The image before it is decoded, ready to be shrunk meanwhile; and the part of it that is then meant."""
+    with _damage_translated():
         image = _open(data, header.format)
         if image.size != (header.width, header.height):  # two headers, of which only one was checked
             raise ValueError("its headers contradict each other")
-        box = None
         if target and header.format == "JPEG" and not header.cmyk:
             drafted = image.draft("RGB", target)
-            box = drafted[1] if drafted else None
-        image.load()
-        if target is None:
-            return image
-        image = _presentable(image, header.format)
-        return image.resize(target, _FILTER, box=box, reducing_gap=2.0)
+            return image, drafted[1] if drafted else None
+        return image, None
+
+
+def _room_for(image: Image.Image, header: Header, *, is_remade: bool) -> AbstractContextManager[None]:
+    """The memory that decoding an opened image takes, as soon as it is free."""
+    progressive = header.width * header.height if image.info.get("progressive") else 0
+    pixels = image.width * image.height
+    return _ROOM.hold(
+        bytes_to_decode(
+            header.format, image.mode, pixels, progressive_pixels=progressive, is_remade=is_remade
+        )
+    )
 
 
 def _presentable(image: Image.Image, format: str) -> Image.Image:
@@ -243,7 +278,8 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _encode(image: Image.Image, header: Header, shrunk: bool, quality: int) -> tuple[bytes, str]:
-    if image.mode == "RGBA" or (header.lossless and not shrunk):
+    is_beyond_jpeg = max(image.size) > LARGEST_JPEG_SIDE
+    if image.mode == "RGBA" or (header.lossless and not shrunk) or is_beyond_jpeg:
         return _png(image), "PNG"
     return _jpeg(image, quality if shrunk else _FAITHFUL_QUALITY), "JPEG"
 
@@ -267,6 +303,8 @@ def _squeeze(image: Image.Image, options: ImageOptions) -> tuple[Image.Image, by
     """The image as a JPEG of at most ``max_bytes``: lower quality first, then fewer pixels."""
     limit = options.max_bytes
     image = _on_white(image)
+    if max(image.size) > LARGEST_JPEG_SIDE:
+        image = _smaller(image, LARGEST_JPEG_SIDE / max(image.size))
     if len(image.info.get("icc_profile", b"")) * 10 > limit:
         image.info = {}  # the profile alone would take most of the room
     qualities = (options.jpeg_quality, *(q for q in _QUALITY_STEPS if q < options.jpeg_quality))

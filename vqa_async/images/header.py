@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vqa_async.errors import ImageError
+from vqa_async.images.png import essential_chunks, read_image_header, read_metadata
+from vqa_async.images.tiff import essential_tags
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -150,6 +152,10 @@ def cut_off(data: bytes) -> ImageError:
     )
 
 
+_WHOLE_NUMBERS = {3: "H", 4: "I"}
+"""Types that an orientation is read from: the right one, and one that libraries take as well."""
+
+
 def exif_orientation(exif: bytes) -> int:
     """The orientation in a block of EXIF, 1 where it is absent or the block is broken."""
     exif = exif.removeprefix(b"Exif\0\0")
@@ -160,9 +166,10 @@ def exif_orientation(exif: bytes) -> int:
         (start,) = struct.unpack_from(order + "I", exif, 4)
         (count,) = struct.unpack_from(order + "H", exif, start)
         for at in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, _, value = struct.unpack_from(order + "HHIH", exif, at)
+            tag, kind = struct.unpack_from(order + "HH", exif, at)
             if tag == 0x0112:
-                return value if kind == 3 and 1 <= value <= 8 else 1
+                (value,) = struct.unpack_from(order + _WHOLE_NUMBERS.get(kind, "H"), exif, at + 8)
+                return value if kind in _WHOLE_NUMBERS and 1 <= value <= 8 else 1
     except struct.error:
         pass  # broken EXIF is common and says nothing about the pixels
     return 1
@@ -183,8 +190,17 @@ def _orientation(exif: bytes, xmp: bytes) -> int:
 
 _EOI = b"\xff\xd9"
 _SOS = 0xDA
+_NO_FILL = re.compile(rb"[^\xff]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _COMMON_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive: what every decoder reads
+
+
+def _after_fill(data: bytes, at: int) -> int:
+    """Where the next byte stands that is not 0xFF: in one step, for there may be millions of them."""
+    found = _NO_FILL.search(data, at)
+    if found is None:
+        raise cut_off(data)
+    return found.start()
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -200,7 +216,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
                 raise cut_off(data)
         marker = data[at + 1]
         if marker == 0xFF:
-            at += 1
+            at = _after_fill(data, at) - 1
         elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD9:
             at += 2
         else:
@@ -211,13 +227,35 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             at += 2 + max(length, 2)
 
 
+LARGEST_JPEG_SIDE = 65_500
+"""Pixels that libjpeg reads and writes across and down, whatever the format could say."""
+
+_LEAST = {0xE0: (b"JFIF", 14), 0xE2: (b"ICC_PROFILE\0", 14), 0xEE: (b"Adobe", 12)}
+"""Segments that decoders read: by marker the name, and the bytes that they expect at least."""
+
+
+def _is_too_short(data: bytes, marker: int, start: int, end: int) -> bool:
+    """Whether a segment has less than its name promises: some decoders fail there."""
+    if marker not in _LEAST:
+        return False
+    name, least = _LEAST[marker]
+    return end - start - 4 < least and data.startswith(name, start + 4)
+
+
 def _read_jpeg(data: bytes) -> Header:
     frame: tuple[int, int, int, int, int] | None = None
     exif = xmp = b""
-    end = 0
-    for marker, start, end in _jpeg_segments(data):
-        if marker in _FRAMES and frame is None:
+    end = 2
+    is_plain = True
+    for marker, start, following in _jpeg_segments(data):
+        if data[end:start].strip(b"\xff") or _is_too_short(data, marker, start, following):
+            is_plain = False  # stray bytes, or a segment that not every decoder forgives
+        end = following
+        if marker in _FRAMES:
+            if frame is not None:
+                raise ImageError("is damaged: a JPEG file with two frame headers.", code="truncated_image")
             frame = (marker, *struct.unpack_from(">BHHB", data, start + 4))
+            is_plain &= end - start == 10 + 3 * frame[4]
         elif marker == 0xE1 and data.startswith(b"Exif\0\0", start + 4):
             exif = exif or data[start + 4 : end]
         elif marker == 0xE1 and data.startswith(b"http://ns.adobe.com/xap/1.0/\0", start + 4):
@@ -229,12 +267,18 @@ def _read_jpeg(data: bytes) -> Header:
     if data.rfind(_EOI, end) < 0:
         raise cut_off(data)
     marker, depth, height, width, channels = frame
+    if max(width, height) > LARGEST_JPEG_SIDE:
+        raise ImageError(
+            f"has {width:,} x {height:,} pixels, and JPEG decoders take {LARGEST_JPEG_SIDE:,} a side at "
+            "most: save it as PNG or shrink it.",
+            code="image_too_large",
+        )
     return Header(
         "JPEG",
         width,
         height,
         _orientation(exif, xmp),
-        sendable=marker in _COMMON_FRAMES and depth == 8 and channels in (1, 3),
+        sendable=is_plain and marker in _COMMON_FRAMES and depth == 8 and channels in (1, 3),
         cmyk=channels == 4,
     )
 
@@ -245,7 +289,8 @@ def _essential_jpeg(data: bytes) -> bytes:
     for marker, start, scan in _jpeg_segments(data):
         described = 0xE0 <= marker <= 0xEF or marker == 0xFE
         # JFIF and Adobe say how the colours are meant; a colour profile is kept for the output.
-        if not described or marker in (0xE0, 0xEE) or data.startswith(b"ICC_PROFILE\0", start + 4):
+        meant = marker in (0xE0, 0xEE) or data.startswith(b"ICC_PROFILE\0", start + 4)
+        if not described or (meant and not _is_too_short(data, marker, start, scan)):
             pieces.append(data[start:scan])
     pieces.append(data[scan:])
     return b"".join(pieces)
@@ -254,44 +299,18 @@ def _essential_jpeg(data: bytes) -> bytes:
 # PNG -------------------------------------------------------------------------------------------------
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start, end) of each chunk up to IEND; start and end bound the whole chunk."""
-    at = 8
-    kind = b""
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            raise cut_off(data)
-        yield kind, at, end
-        at = end
-
-
 def _read_png(data: bytes) -> Header:
-    width, height, depth = struct.unpack_from(">IIB", data, 16)
-    if data[12:16] != b"IHDR":
-        raise ImageError("is damaged: a PNG file without a header.", code="not_an_image")
-    exif = xmp = b""
-    pixels = False
-    for kind, start, end in _png_chunks(data):
-        if kind == b"IDAT":
-            pixels = True
-        elif kind == b"eXIf":
-            exif = data[start + 8 : end - 4]
-        elif kind == b"iTXt" and data.startswith(b"XML:com.adobe.xmp\0", start + 8):
-            xmp = data[start + 8 : end - 4]
-    if not pixels:
-        raise ImageError("is damaged: a PNG file without pixels.", code="not_an_image")
-    # Not every decoder behind an API takes 16 bits a channel.
-    return Header("PNG", width, height, _orientation(exif, xmp), sendable=depth <= 8, lossless=True)
-
-
-_PNG_ESSENTIAL = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"IDAT", b"IEND"})
-
-
-def _essential_png(data: bytes) -> bytes:
-    chunks = (data[start:end] for kind, start, end in _png_chunks(data) if kind in _PNG_ESSENTIAL)
-    return data[:8] + b"".join(chunks)
+    first = read_image_header(data)
+    said = read_metadata(data, first)
+    return Header(
+        "PNG",
+        first.width,
+        first.height,
+        _orientation(said.exif, said.xmp),
+        sendable=first.depth <= 8
+        and said.is_plain,  # not every decoder behind an API takes 16 bits a channel
+        lossless=True,
+    )
 
 
 # GIF -------------------------------------------------------------------------------------------------
@@ -313,11 +332,13 @@ def _read_gif(data: bytes) -> Header:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at = _after_table(flags, 13)
     frames = 0
+    is_empty = False
     while (kind := data[at]) != 0x3B:
         if kind == 0x2C:
             left, top, w, h, flags = struct.unpack_from("<HHHHB", data, at + 1)
             if not frames:  # decoders grow the canvas where the first frame does not fit
                 width, height = max(width, left + w), max(height, top + h)
+                is_empty = not w or not h
             frames += 1
             at = _after_blocks(data, _after_table(flags, at + 10) + 1)
         elif kind == 0x21:
@@ -328,7 +349,7 @@ def _read_gif(data: bytes) -> Header:
             raise ImageError("is damaged: a GIF file with an unknown block.", code="not_an_image")
     if not frames:
         raise ImageError("is damaged: a GIF file without pixels.", code="not_an_image")
-    return Header("GIF", width, height, sendable=frames == 1, lossless=True)
+    return Header("GIF", width, height, sendable=frames == 1 and not is_empty, lossless=True)
 
 
 # WebP ------------------------------------------------------------------------------------------------
@@ -348,32 +369,36 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at += 8 + length + (length & 1)
 
 
-def _webp_canvas(data: bytes) -> tuple[int, int]:
-    kind = data[12:16]
-    if kind == b"VP8X":
-        packed = data[24:30].ljust(6, b"\0")
-        return int.from_bytes(packed[:3], "little") + 1, int.from_bytes(packed[3:], "little") + 1
-    if kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
+def _webp_size(data: bytes, kind: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """The size that a chunk gives, None where it is of another kind or broken."""
+    content = data[start : min(end, start + 10)]
+    if kind == b"VP8X" and len(content) == 10:
+        return int.from_bytes(content[4:7], "little") + 1, int.from_bytes(content[7:], "little") + 1
+    if kind == b"VP8L" and len(content) >= 5 and content[0] == 0x2F:
+        (bits,) = struct.unpack_from("<I", content, 1)
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if kind == b"VP8 ":
-        width, height = struct.unpack_from("<HH", data, 26)
+    if kind == b"VP8 " and content[3:6] == b"\x9d\x01\x2a" and len(content) == 10:
+        width, height = struct.unpack_from("<HH", content, 6)
         return width & 0x3FFF, height & 0x3FFF
-    raise ImageError("is damaged: a WebP file without an image.", code="not_an_image")
+    return None
 
 
 def _read_webp(data: bytes) -> Header:
     chunks = {kind: (start, end) for kind, start, end in _webp_chunks(data)}
-    width, height = _webp_canvas(data)
-    if not chunks.keys() & {b"VP8 ", b"VP8L", b"ANMF"}:
+    first = data[12:16]
+    canvas = _webp_size(data, first, *chunks[first]) if first in chunks else None
+    if canvas is None:
+        raise ImageError("is damaged: a WebP file without an image.", code="not_an_image")
+    pixels = chunks.keys() & {b"VP8 ", b"VP8L", b"ANMF"}
+    if not pixels:
         raise ImageError("is damaged: a WebP file without pixels.", code="not_an_image")
     exif, xmp = (data[slice(*chunks.get(kind, (0, 0)))] for kind in (b"EXIF", b"XMP "))
     return Header(
         "WEBP",
-        width,
-        height,
+        *canvas,
         _orientation(exif, xmp),
-        sendable=b"ANMF" not in chunks,
+        # One image, and as large as the canvas; what else there may be is left to the decoder.
+        sendable=all(_webp_size(data, kind, *chunks[kind]) == canvas for kind in pixels),
         lossless=b"VP8L" in chunks,
     )
 
@@ -387,6 +412,9 @@ def essential(data: bytes, format: str) -> bytes:
     """The file without what a decoder does not need: EXIF, text, thumbnails, further frames of a PNG.
 
     Broken or hostile metadata then cannot fail an image whose pixels are fine.
+
+    Raises:
+        ImageError: a TIFF file whose tags hold more than the file does.
     """
-    strip = {"JPEG": _essential_jpeg, "PNG": _essential_png}.get(format)
+    strip = {"JPEG": _essential_jpeg, "PNG": essential_chunks, "TIFF": essential_tags}.get(format)
     return strip(data) if strip else data

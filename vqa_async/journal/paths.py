@@ -60,6 +60,12 @@ class JournalPaths:
         """
         try:
             self._require_folder()
+            for path in (self.failures, self.damaged):  # the output's own links are resolved already
+                if path.is_symlink():
+                    raise ConfigError(
+                        f"The output {path} is a link, and nothing is written through one. "
+                        "Remove it, or choose another -o."
+                    )
             for path in (self.successes, self.failures):
                 if path.exists():
                     _require_writable_file(path)

@@ -95,5 +95,8 @@ def _difference(old: object, new: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = "not set" if value is None or value == "" else repr(value)
+    try:
+        text = "not set" if value is None or value == "" else repr(value)
+    except RecursionError:  # the reader of JSON takes more levels than this
+        text = "<nested too deep>"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -10,6 +10,7 @@ If writing fails, the files are cut back to the last whole line, and every later
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import time
@@ -24,7 +25,9 @@ FsyncMode = Literal["always", "interval", "never"]
 
 T = TypeVar("T")
 
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+for _name in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY"):  # none of them is there on every system
+    _FLAGS |= getattr(os, _name, 0)
 
 
 class AppendFile:
@@ -84,7 +87,8 @@ class AppendFile:
         """Close the descriptor, once."""
         if not self._closed:
             self._closed = True
-            os.close(self.fd)
+            with contextlib.suppress(OSError):  # what a failing disk says now, it would have said when synced
+                os.close(self.fd)
 
 
 class _Block:

@@ -46,6 +46,11 @@ class Bucket:
         self._fill(now)
         self._level = min(self._level, level)
 
+    def fill_to(self, now: float, level: float) -> None:
+        """Exactly ``level`` units are there: whoever counts them says so."""
+        self._fill(now)
+        self._level = min(self.capacity, level)
+
     def change(self, now: float, per_s: float, capacity: float) -> None:
         """From now on it fills at another rate."""
         self._fill(now)

@@ -16,6 +16,15 @@ from vqa_async.limits.width import DECREASE, AdaptiveWidth
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 
+_SHORTEST_WAIT_S = 0.25
+_TRUSTED = 3
+"""Refusals in a row after which an endpoint that asks for less is not taken at its word: it says 0 to all."""
+
+
+def _pause_s(number: int) -> float:
+    """The ``number``-th pause in a row for which nobody has named a time."""
+    return min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(number - 1, 10))
+
 
 class Gate:
     """Width, pause and rates of one endpoint.
@@ -28,8 +37,8 @@ class Gate:
 
     __slots__ = (
         "_adaptive",
+        "_in_a_row",
         "_limit",
-        "_unexplained",
         "_width_before",
         "in_flight",
         "limited_since",
@@ -43,7 +52,7 @@ class Gate:
     ) -> None:
         self._limit = limit
         self._adaptive = adaptive
-        self._unexplained = 0  # pauses in a row for which the server named no time
+        self._in_a_row = 0  # pauses in a row, without an answer in between
         self._width_before = 0.0
         self.rates = rates or Rates()
         self.width = float(limit) if adaptive is None else adaptive.value
@@ -88,7 +97,7 @@ class Gate:
 
         A fixed width that was narrowed grows by one for each full width of answers.
         """
-        self._unexplained = 0
+        self._in_a_row = 0
         self.limited_since = None
         if self._adaptive is not None:
             self._adaptive.answered(now, sent_at=sent_at, in_flight=self.in_flight)
@@ -113,10 +122,12 @@ class Gate:
         first of them counts. The others are known by ``sent_at``: before the pause that the first began.
         """
         is_first = sent_at >= self.resume_at
-        self._unexplained += is_first
+        self._in_a_row += is_first
         self.limited_since = now if self.limited_since is None else self.limited_since
         if wait_s is None:
-            wait_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._unexplained - 1, 10))
+            wait_s = _pause_s(self._in_a_row)
+        elif wait_s < _SHORTEST_WAIT_S and self._in_a_row > _TRUSTED:
+            wait_s = _pause_s(self._in_a_row - _TRUSTED)
         self.resume_at = max(self.resume_at, now + wait_s)
         self.rates.refused(now, self.resume_at, is_first=is_first)
         if is_first:

@@ -93,14 +93,14 @@ class Rates:
         for unit, bucket in self._told.items():
             bucket.spend(now, tokens if unit == "tokens" else 1.0)
         for unit, rate in self._read.items():
-            rate.spend(now, tokens if unit == "tokens" else 1.0)
+            rate.send(now, tokens if unit == "tokens" else 1.0)
 
     def settled(self, now: float, tokens: float) -> None:
         """A request took ``tokens`` more than was said when it was sent (fewer: a negative number)."""
         if bucket := self._told.get("tokens"):
             bucket.spend(now, tokens)
         if rate := self._read.get("tokens"):
-            rate.spend(now, tokens)
+            rate.settle(now, tokens)
 
     def heard(self, now: float, found: Mapping[Unit, Standing]) -> None:
         """A reply has said where we stand."""
@@ -123,6 +123,8 @@ class Rates:
             self._learned.refused(now, resume_at)
         else:
             self._learned.refused_too(resume_at)
+        for rate in self._read.values():
+            rate.refused()
         self.is_active = True
 
 
@@ -130,6 +132,13 @@ _TRUSTED_RESET_S = 10.0
 """Resets are rounded to seconds by some servers; what is shorter tells no rate."""
 _WATCHED_S = 2.0
 """How long resets are watched before it is said of what kind they are."""
+_SPREAD_S = 600.0
+"""What is all back within this time is spread over it. What takes longer, such as a quota for each day, is
+used as long as there is any."""
+_PATIENCE_S = 60.0
+"""Seconds for which a header is believed that says to send nothing. Then one request is sent: where that is
+answered, the next waits half as long, and after a refusal as long as at first."""
+_LEAST_PATIENCE_S = 0.01
 
 
 class _ReadRate:
@@ -139,9 +148,23 @@ class _ReadRate:
     back: what is missing, divided by it, is the rate, whatever the period. The other counts by the period,
     and its reset is the end of that, which stays where it is while we spend; there, what is left must last
     until then.
+
+    Some mean something else by their headers, and some say that nothing is left whatever they still answer.
+    So nobody is believed for long who says to wait and then answers all the same.
     """
 
-    __slots__ = ("_bucket", "_closed_until", "_counts_periods", "_end", "_limit", "_remaining", "_since")
+    __slots__ = (
+        "_bucket",
+        "_closed_until",
+        "_counts_periods",
+        "_end",
+        "_is_early",
+        "_limit",
+        "_patience_s",
+        "_remaining",
+        "_sent_at",
+        "_since",
+    )
 
     def __init__(self, now: float, limit: float) -> None:
         self._limit = limit
@@ -151,27 +174,53 @@ class _ReadRate:
         self._since: float | None = None
         self._end = 0.0
         self._remaining = 0.0
+        self._sent_at = now
+        self._patience_s = _PATIENCE_S
+        self._is_early = False  # whether a request was sent because patience was at its end
 
     @property
     def per_minute(self) -> float:
         return self._bucket.per_s * _MINUTE_S
 
     def ready_at(self, now: float, units: float) -> float:
+        return max(now, min(self._told_at(now, units), self._sent_at + self._patience_s))
+
+    def _told_at(self, now: float, units: float) -> float:
         return max(self._closed_until, self._bucket.ready_at(now, units))
 
-    def spend(self, now: float, units: float) -> None:
+    def send(self, now: float, units: float) -> None:
+        if self._told_at(now, units) > now:
+            self._is_early = True
+        else:
+            self._bucket.spend(now, units)
+        self._sent_at = now
+
+    def settle(self, now: float, units: float) -> None:
         self._bucket.spend(now, units)
 
+    def refused(self) -> None:
+        self._patience_s = _PATIENCE_S
+        self._is_early = False
+
     def heard(self, now: float, standing: Standing) -> None:
+        if self._is_early:
+            self._is_early = False
+            self._patience_s = max(_LEAST_PATIENCE_S, self._patience_s / 2)
         if standing.limit:
             self._limit = standing.limit
         if standing.reset_s is not None:
             self._watch(now, now + standing.reset_s, standing.remaining)
-        self._bucket.change(now, self._rate(standing), self._capacity())
-        if self._counts_periods:
-            if standing.remaining < 1 and standing.reset_s is not None:
-                self._closed_until = now + standing.reset_s
-        else:
+        per_s = self._rate(standing)
+        is_back_in_s = (standing.reset_s or 0.0) if self._counts_periods else self._limit / per_s
+        is_long = is_back_in_s > _SPREAD_S
+        self._bucket.change(now, per_s, self._limit if is_long else self._capacity())
+        if not self._counts_periods:
+            self._closed_until = 0.0
+        elif standing.remaining < 1 and standing.reset_s is not None:
+            self._closed_until = now + standing.reset_s
+        if is_long:
+            self._bucket.fill_to(now, standing.remaining)
+        elif not self._counts_periods:
             self._bucket.lower(now, standing.remaining)
 
     def _watch(self, now: float, end: float, remaining: float) -> None:
@@ -189,6 +238,8 @@ class _ReadRate:
         if reset_s is None or self._since is None:
             return self._limit / _MINUTE_S
         if self._counts_periods:
+            if reset_s > _SPREAD_S:
+                return self._limit / reset_s
             return max(standing.remaining, 1.0) / max(reset_s, 1.0)
         if reset_s >= _TRUSTED_RESET_S and missing >= max(5.0, 0.02 * self._limit):
             return missing / reset_s
@@ -278,10 +329,13 @@ class LearnedRate:
         return now < self._doubted_until
 
     def ready_at(self, now: float) -> float:
-        if self._bucket is None:
+        if self._bucket is not None:
+            self._grow(now)
+        if self._bucket is None:  # it never was one, or has grown beyond being one
             return now
-        self._grow(now)
-        return self._bucket.ready_at(now, 1.0) if self._bucket is not None else now
+        at = self._bucket.ready_at(now, 1.0)
+        # Until then the speed will have doubled, and who waits must see that.
+        return at if self.is_steady else min(at, now + _GENTLE_DOUBLES_S)
 
     def sent(self, now: float) -> None:
         if self._resumed_at is None:

@@ -88,8 +88,11 @@ _SIGN = r"[❓❔🤔✅☑✔💡💬🔹🔸🔍📌👉▶➤→]\ufe0f?"  # 
 _DECORATION = (
     rf"(?P<listed>[-*+•‣◦▪●–—]\s|[(\[]?{_NUMBER}[.)\]、．])|\#{{1,6}}|\*\*{_NUMBER}[.)]?\*\*\s|{_SIGN}"
 )
+# The decorations are repeated in an atomic group and not possessively, which is the same thing: Python 3.11,
+# and the first releases after it, lose track of groups inside possessive repetitions and raise SystemError
+# over it (cpython issue 101955). That way each repetition takes memory, so nine must do.
 _OPENING = re.compile(
-    rf"{GAP}(?:>{GAP})*+(?:(?:{_DECORATION}){GAP})*+"
+    rf"{GAP}(?:>{GAP})*+(?>(?:(?:{_DECORATION}){GAP}){{0,9}})"
     rf"(?P<mark>{_MARK})?+(?:{_NUMBER}[.)、．]{GAP})?+"
     rf"{_NAME}(?:{GAP}[(（][^()（）]{{1,60}}+[)）])?+{GAP}(?P<close>{_MARK})?+",
     re.IGNORECASE,

@@ -154,7 +154,31 @@ def _is_whole(mime: str, data: bytes) -> bool:
         return data.find(b"\xff\xd9", data.find(b"\xff\xda")) > 0
     if mime == "image/webp":
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
-    return data.rstrip(b"\0").endswith(b";")
+    return _has_trailer(data)
+
+
+def _has_trailer(gif: bytes) -> bool:
+    """Whether the blocks of a GIF file lead to the one that ends it."""
+    try:
+        at = _after_table(gif[10], 13)
+        while (kind := gif[at]) != 0x3B:
+            if kind == 0x2C:  # a frame: place, table, code size, pixels
+                at = _after_blocks(gif, _after_table(gif[at + 9], at + 10) + 1)
+            else:  # an extension with its name, or padding
+                at = _after_blocks(gif, at + 2) if kind == 0x21 else at + 1
+    except IndexError:
+        return False
+    return True
+
+
+def _after_table(flags: int, at: int) -> int:
+    return at + (3 << ((flags & 7) + 1)) if flags & 0x80 else at
+
+
+def _after_blocks(gif: bytes, at: int) -> int:
+    while length := gif[at]:
+        at += 1 + length
+    return at + 1
 
 
 def _load(mime: str, data: bytes) -> tuple[ImageFile.ImageFile, int]:
@@ -166,6 +190,8 @@ def _load(mime: str, data: bytes) -> tuple[ImageFile.ImageFile, int]:
             )
         frames = int(getattr(image, "n_frames", 1))  # walks the file: damage shows here, too
         image.load()
+        if image.mode == "P" and image.palette is None:
+            raise ValueError("its palette is missing")
     except _DAMAGE:
         raise ImageError("cannot be decoded: it is damaged or truncated", code="truncated_image") from None
     return image, frames
