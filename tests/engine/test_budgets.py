@@ -152,7 +152,7 @@ async def test_request_sent_twice_does_not_end_the_first_where_the_budget_is_use
 
 async def test_who_waits_for_the_budget_is_not_in_flight(tmp_path: Path) -> None:
     """So a run that is stopped does not send for them what another request has left."""
-    transport = FakeTransport([reply()], latency_s=0.2)
+    transport = FakeTransport([reply()], latency_s=0.5)
     stopping: list[int] = []
 
     class Stops:
@@ -165,7 +165,8 @@ async def test_who_waits_for_the_budget_is_not_in_flight(tmp_path: Path) -> None
         base_url=URL, model="m", transport=transport, observer=Stops(), **options
     ) as engine:
         task = asyncio.create_task(engine.run(written(tmp_path, 50), str(tmp_path / "out.jsonl")))
-        await asyncio.sleep(0.1)
+        while not transport.requests:
+            await asyncio.sleep(0.01)
         engine.stop("Interrupted")
         summary = await task
     assert (len(transport.requests), stopping, summary.statistics.succeeded) == (1, [1], 1)

@@ -9,12 +9,15 @@ import tomllib
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pairs_door import SEEDS, TOKENS, check
 from spoilt_texts import spoilt
 
 from vqa_async.qa import parse_pairs
+
+pytestmark = pytest.mark.timeout(300)  # a busy machine is no counterexample
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "completions"
 COMPLETIONS = [

@@ -29,7 +29,7 @@ from whole_runs import (
 
 from vqa_async.errors import JournalDamaged, JournalError, SettingsChanged
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a busy machine is no counterexample
 
 EACH = RECORDS
 ENDINGS = st.lists(st.sampled_from(OUTCOMES), min_size=EACH, max_size=EACH)

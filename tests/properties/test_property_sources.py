@@ -22,7 +22,7 @@ from vqa_async.models import Failure
 from vqa_async.sources import open_source
 
 CONTENTS = [seed[2:] for seed in SEEDS]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a busy machine is no counterexample
 
 
 @settings(max_examples=100, deadline=None)
