@@ -190,10 +190,21 @@ class Trial:
 
     def is_open(self, run: Run) -> bool:
         """Whether it has noted its process number beside the output: nothing is sent before."""
-        note = self.output.with_name(self.output.name.replace(".jsonl", ".run.json"))
+        return bool(self._note().get("pid") == run.process.pid)
+
+    def retries(self) -> int:
+        """Attempts that the last run repeated, by its own count."""
+        retries: int = self._note()["counts"]["retries"]
+        return retries
+
+    def _note(self) -> dict[str, Any]:
+        """What a run notes about itself, beside the output."""
         with contextlib.suppress(FileNotFoundError):
-            return bool(json.loads(note.read_bytes())["pid"] == run.process.pid)
-        return False
+            note: dict[str, Any] = json.loads(
+                self.output.with_name(self.output.name.replace(".jsonl", ".run.json")).read_bytes()
+            )
+            return note
+        return {}
 
     def wait_for_lines(self, run: Run, lines: int) -> bool:
         """Until the output has so many; False if the run ended before."""
@@ -261,7 +272,8 @@ class Trial:
         counted = self.statistics()
         unanswered = counted["completed"] - counted["answered"] + dropped_is_fault * counted["dropped"]
         most = self.records + unanswered + self.on_wire + repeats
-        self.require(counted["received"] <= most, f"{counted['received']} requests of at most {most}")
+        said = f"{counted['received']} requests of at most {most}; by the last run's own count "
+        self.require(counted["received"] <= most, f"{said}{self._note().get('counts')}")
         return Verdict(
             hits=hits or Counter(),
             lost=len(wanted - found.keys()),

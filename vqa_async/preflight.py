@@ -150,7 +150,7 @@ def _listed(response: Response | None) -> tuple[str, ...] | None:
     try:
         data = orjson.loads(response.body)["data"]
         names = tuple(str(model["id"]) for model in data)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return names or None
 

@@ -29,6 +29,9 @@ FOUND = [
     ("reply", b'\0{"choices":[{"message":{"refusal":' + b"[" * 1000 + b"1" + b"]" * 1000 + b"}}]}"),
     # Blanks among invisible characters: a success without an answer.
     ("reply", b'\0{"choices":[{"message":{"content":"\\u200b\\u000b\\u200b"}}]}'),
+    # An answer's line with a right checksum and without usage: KeyError out of the survey.
+    ("journal", b'\x01\t(a,"_mgta":{,"_meta":{"id":"r1","index":1\xd7\xd7\xd7\xd7\xd7'),
+    ("journal", b'\x01\t\x2b{"a":1,"_meta":{"id":"r9","index":1,"usage":7'),
     # A list item and then another decoration before a label: SystemError out of the re module of Python 3.11.
     ("pairs", "-❓A".encode()),
     ("pairs", "- ❓Q:".encode()),

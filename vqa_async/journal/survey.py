@@ -69,12 +69,21 @@ def _read_successes(path: Path, result: Survey) -> None:
     def accept(meta: LineMeta, line: Line) -> str:
         complaint = result.replayed.add_success(meta, line)
         if not complaint:
-            usage = (meta_fields(line.data.rstrip(b"\n")) or {})["usage"]
-            result.prompt_tokens += usage["prompt_tokens"]
-            result.completion_tokens += usage["completion_tokens"]
+            usage = _field(meta_fields(line.data.rstrip(b"\n")), "usage")
+            result.prompt_tokens += _count(_field(usage, "prompt_tokens"))
+            result.completion_tokens += _count(_field(usage, "completion_tokens"))
         return complaint
 
     _read(path, accept, result)
+
+
+# A right checksum says that a line was not changed, not that this version of ours wrote it.
+def _field(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _read_failures(path: Path, result: Survey) -> None:
