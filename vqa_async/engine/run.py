@@ -56,6 +56,18 @@ def _rare_collections() -> Iterator[None]:
             gc.set_threshold(young, *older)
 
 
+def _only_journal_error(group: BaseExceptionGroup[BaseException]) -> JournalError | None:
+    """The first of the journal's errors in ``group``, if there is nothing else in it."""
+    ours, others = group.split(JournalError)
+    if ours is None or others is not None:
+        return None
+    first: BaseException = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, JournalError)
+    return first
+
+
 def _silence(seconds: float, waits: Sequence[Wait], pauses: Sequence[str]) -> str:
     """A sentence on what is waited for."""
     parts = [f"{wait.records:,} for {wait.what} (the longest {wait.longest_s:,.0f} s)" for wait in waits]
@@ -140,10 +152,11 @@ class Run:
                     self._hire()
                     self._set_deadline()
                     self._watch(self._config.timeouts.stall_notice)
-        except* JournalError as errors:
-            first = errors.exceptions[0]
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
+        except BaseExceptionGroup as group:
+            # Not `except*`: what is raised in that comes out in a group of its own before Python 3.11.4.
+            first = _only_journal_error(group)
+            if first is None:
+                raise
             raise first from None
         finally:
             self.is_over = True

@@ -30,9 +30,10 @@ __all__ = ["format_pairs", "parse_pairs"]
 # The guide's own form with nothing unusual in it, which is what well-behaved models answer: each question on
 # one line without an end of sentence in its middle, after which a label could stand, each answer on one line
 # that begins with a letter or digit. Read in one pass; all else, and all doubt, goes the long way.
-_PLAIN_QUESTION = r"(?![ab]:)\w[^\s?.!;…؟？。！；*_:：`<]*+(?: [^\s?.!;…؟？。！；*_:：`<]++)*+[?.]?"
+# Atomic groups: the first releases of Python 3.11 lose their way in possessive repetitions of groups.
+_PLAIN_QUESTION = r"(?![ab]:)\w[^\s?.!;…؟？。！；*_:：`<]*+(?>(?: [^\s?.!;…؟？。！；*_:：`<]++)*)[?.]?"
 _PLAIN_ANSWER = r"(?!\w{1,3}:)\w[^\n\r:：*_`<]*+(?<!\s)"
-_GUIDE_FORM = re.compile(rf"(?:- Q: {_PLAIN_QUESTION}\n  A: {_PLAIN_ANSWER}(?:\n\n|\Z))++", re.IGNORECASE)
+_GUIDE_FORM = re.compile(rf"(?>(?:- Q: {_PLAIN_QUESTION}\n  A: {_PLAIN_ANSWER}(?:\n\n|\Z))+)", re.IGNORECASE)
 _GUIDE_PAIR = re.compile(r"- Q: ([^\n]++)\n  A: ([^\n]++)")
 _REASONING = re.compile(r"\s*+<(think|thinking|thought|reasoning|reflection|analysis)>", re.IGNORECASE)
 _STRAY_END = re.compile(r"^</(?:think|thinking|thought|reasoning)>", re.IGNORECASE | re.MULTILINE)

@@ -17,7 +17,7 @@ from vqa_async.qa.labels import KEY_KINDS, Kind
 from vqa_async.qa.parts import Part, matched
 
 _MAX_HEIGHT = 3  # of objects in objects: a pair that holds a box that holds a point
-_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}]', re.DOTALL)
+_TOKEN = re.compile(r'"[^"\\]*+(?>(?:\\.[^"\\]*+)*)"?|[{}]', re.DOTALL)
 # Not strict: models put real line breaks into strings. Numbers stay as they are written.
 _DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str, parse_constant=str)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
