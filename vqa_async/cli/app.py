@@ -27,15 +27,16 @@ from vqa_async.config import (
     Config,
     Endpoint,
     ImageOptions,
+    InputFormat,
     JournalOptions,
     Limits,
     RetryPolicy,
     Sampling,
+    Selection,
     Timeouts,
 )
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
 
-Format = Literal["auto", "json", "jsonl", "folder"]
 Input = Annotated[str, Parameter(env_var=())]
 
 _WHERE = Group("Where", sort_key=1)
@@ -154,8 +155,9 @@ def run(
     config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
     sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
+    selection: Annotated[Selection, Parameter(name="*", group=_ASK)] = Selection(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
-    format: Annotated[Format, Parameter(group=_ASK)] = "auto",
+    format: Annotated[InputFormat, Parameter(group=_ASK)] = "auto",
     limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
     budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
     timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
@@ -171,7 +173,8 @@ def run(
     Parameters
     ----------
     input
-        JSON array, JSONL file, folder of images, or - for standard input.
+        A file or several (JSON, JSONL, CSV, Parquet, tar shards, ...), a folder, an address, or - for
+        standard input.
     config
         TOML file with any of these options, by their names with _ for -. Flags and VQA_ variables win.
     limit
@@ -188,7 +191,19 @@ def run(
     from vqa_async.cli.running import run_job
 
     named = named_endpoints(config)
-    options = Config(endpoint, sampling, columns, images, limits, budget, timeouts, retry, journal, named)
+    options = Config(
+        endpoint=endpoint,
+        sampling=sampling,
+        columns=columns,
+        selection=selection,
+        images=images,
+        limits=limits,
+        budget=budget,
+        timeouts=timeouts,
+        retry=retry,
+        journal=journal,
+        endpoints=named,
+    )
     return run_job(options, input, output, limit=limit, format=format, json=json, quiet=quiet)
 
 
@@ -202,8 +217,9 @@ def check(
     offline: Annotated[bool, Parameter(group=_WHERE)] = False,
     sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
+    selection: Annotated[Selection, Parameter(name="*", group=_ASK)] = Selection(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
-    format: Annotated[Format, Parameter(group=_ASK)] = "auto",
+    format: Annotated[InputFormat, Parameter(group=_ASK)] = "auto",
     limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
     budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
     timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
@@ -218,7 +234,8 @@ def check(
     Parameters
     ----------
     input
-        JSON array, JSONL file, folder of images, or - for standard input.
+        A file or several (JSON, JSONL, CSV, Parquet, tar shards, ...), a folder, an address, or - for
+        standard input.
     config
         TOML file as for 'run'; its options that matter here are used.
     offline
@@ -234,7 +251,15 @@ def check(
 
     named = named_endpoints(config)
     options = Config(
-        endpoint, sampling, columns, images, limits, budget, timeouts, RetryPolicy(), JournalOptions(), named
+        endpoint=endpoint,
+        sampling=sampling,
+        columns=columns,
+        selection=selection,
+        images=images,
+        limits=limits,
+        budget=budget,
+        timeouts=timeouts,
+        endpoints=named,
     )
     return check_input(options, input, limit=limit, format=format, offline=offline, json=json)
 

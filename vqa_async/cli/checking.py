@@ -59,7 +59,9 @@ def check_input(
     if limit is not None and limit < 1:
         raise ConfigError("limit must be at least 1.")
     console = open_console()
-    source = open_source(input, config.columns, prompt=config.sampling.prompt, format=format)
+    source = open_source(
+        input, config.columns, prompt=config.sampling.prompt, format=format, selection=config.selection
+    )
     is_asking = not offline and any(one.model for one in config.all_endpoints())
     check = _asking if is_asking else _looking
     report = run_sync(lambda: check(source, config, limit, console, _silent if json else _print))

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from vqa_async.config import Columns
+from vqa_async.config import Columns, Selection
 from vqa_async.errors import InputError
 from vqa_async.keytable import KeyTable
 from vqa_async.sources import open_source, places_of
 from vqa_async.sources.source import Source
 
 
-def last_input(run: dict[str, Any]) -> Source | None:
+def last_input(run: dict[str, Any], *, selected: bool = False) -> Source | None:
     """The input, unread; None where it is gone or was a pipe.
 
     Args:
         run: content of OUT.run.json.
+        selected: only what that run was to take of it.
     """
     path = run.get("input", "-")
     if path == "-":
@@ -24,9 +25,21 @@ def last_input(run: dict[str, Any]) -> Source | None:
     settings = run.get("settings", {})
     columns = Columns(**{f.name: settings[f.name] for f in fields(Columns) if f.name in settings})
     try:
-        return open_source(path, columns, prompt=settings.get("prompt", ""), format=run.get("format", "auto"))
+        return open_source(
+            path,
+            columns,
+            prompt=settings.get("prompt", ""),
+            format=run.get("format", "auto"),
+            selection=_selection(run) if selected else None,
+        )
     except InputError:
         return None
+
+
+def _selection(run: dict[str, Any]) -> Selection:
+    """Which records the run was to take; in which order, and what of them it kept, is all the same."""
+    asked = run.get("selection", {})
+    return Selection(where=tuple(asked.get("where", ())), shard=asked.get("shard", ""))
 
 
 async def last_places(run: dict[str, Any]) -> KeyTable | None:

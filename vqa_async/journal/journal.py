@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 from vqa_async.config import Config
@@ -55,8 +56,10 @@ class Journal:
         self._options = config.journal
         self._settings = config.answer_settings()
         self._output_key = config.columns.output_key
-        where = source if source == "-" else os.path.abspath(source)
+        where = source if source == "-" or "://" in source else os.path.abspath(source)
         self._source = {"input": where, "limit": limit, "format": format}
+        if config.selection:
+            self._source["selection"] = asdict(config.selection)
         self.known = RecordTable()
         self._replayed = Replayed(self.known)
         self._run: dict[str, Any] = {}

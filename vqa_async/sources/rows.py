@@ -50,6 +50,10 @@ class Finished(Record):
     state: bytes = b""
 
 
+LEFT_OUT = Finished("", -1, {}, (), state=b"")
+"""Stands for a row that is not wanted; whoever asks for only some rows passes over it."""
+
+
 def _exact(text: bytes, row: object) -> object:
     """``row`` with every integer as it is written, where the standard library can read it."""
     try:
@@ -70,6 +74,11 @@ class RowReader:
         clock: gives the Unix time in seconds, for ``Failure.finished_at``.
         known: what earlier runs know of records.
         is_finished: whether a record in that state needs no request.
+        keep: whether a row (None for what is no row) with that id is wanted; for others there is LEFT_OUT.
+            They have their ids nevertheless: those of the rest do not depend on what is wanted.
+
+    Attributes:
+        adapt: makes a row of ours of one in a form of its own, such as a batch request.
     """
 
     def __init__(
@@ -81,7 +90,10 @@ class RowReader:
         clock: Callable[[], float] = time.time,
         known: RecordTable | None = None,
         is_finished: Callable[[bytes], bool] = lambda _: False,
+        keep: Callable[[dict[str, Any] | None, str], bool] | None = None,
     ) -> None:
+        self.adapt: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+        self._keep = keep
         self._image_key = columns.image_key
         self._conversation_key = columns.conversation_key
         self._prompt = prompt
@@ -91,16 +103,21 @@ class RowReader:
         self._finished: dict[bytes | None, Finished | None] = {None: None}
         self._identities = Identities(known)
 
-    def read(self, row: object, *, index: int, where: str) -> Record | Failure:
+    def read(
+        self, row: object, *, index: int, where: str, written: dict[str, Any] | None = None
+    ) -> Record | Failure:
         """The record that ``row`` asks for.
 
         Args:
             row: a dict; anything else is a Failure.
             index: position in the input, from 0.
             where: place in the input, in words, such as ``in.jsonl line 17``.
+            written: the row as it passes through, where that is another: without the bytes of its images.
         """
         if not isinstance(row, dict):
             return self._not_an_object(row, index, where)
+        if self.adapt is not None:
+            row = self.adapt(row)
         images = row.get(self._image_key)
         conversation = row.get(self._conversation_key)
         if not conversation and (conversation is None or isinstance(conversation, str | list)):
@@ -110,6 +127,9 @@ class RowReader:
         except RecordError as error:
             return self._unwritable(row, error, index, where)
         identity, wrong = self._identify(row, digest)
+        shown = row if written is None else written
+        if self._keep is not None and not self._keep(shown, identity.id):
+            return LEFT_OUT
         if (finished := self._finished_in(identity.state)) is not None:
             return finished
         if wrong is None:
@@ -118,8 +138,8 @@ class RowReader:
             except RecordError as error:
                 wrong = error
             else:
-                return Record(identity.id, index, row, messages, self._folder)
-        return self._failure(identity, row, wrong, index, where)
+                return Record(identity.id, index, shown, messages, self._folder)
+        return self._failure(identity, shown, wrong, index, where)
 
     def read_json(self, text: bytes, *, index: int, where: str) -> Record | Failure:
         """The record in one JSON text; a Failure where it is not JSON, with the reason and the column."""
@@ -210,6 +230,8 @@ class RowReader:
     def _failure(
         self, identity: Identity, row: dict[str, Any], error: RecordError, index: int, where: str
     ) -> Failure | Finished:
+        if self._keep is not None and not self._keep(None, identity.id):
+            return LEFT_OUT
         if (finished := self._finished_in(identity.state)) is not None:
             return finished
         record = Record(identity.id, index, row, (), self._folder)
