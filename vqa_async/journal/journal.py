@@ -57,7 +57,7 @@ class Journal:
         self._settings = config.answer_settings()
         self._output_key = config.columns.output_key
         where = source if source == "-" or "://" in source else os.path.abspath(source)
-        self._source = {"input": where, "limit": limit, "format": format}
+        self._source: dict[str, Any] = {"input": where, "limit": limit, "format": format}
         if config.selection:
             self._source["selection"] = asdict(config.selection)
         self.known = RecordTable()

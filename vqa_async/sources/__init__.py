@@ -1,4 +1,4 @@
-"""Inputs as a lazy stream of records: files of many kinds, folders, addresses, a pipe, or rows of Python code.
+"""Inputs as a lazy stream of records: files of many kinds, folders, addresses, a pipe, or rows at hand.
 
     references.py     an image field -> image references
     conversation.py   a conversation in any of its forms -> messages, images in place

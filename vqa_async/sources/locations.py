@@ -168,12 +168,11 @@ def _listed(folder: str) -> Iterator[list[str]]:
     """The files of a folder and of those below it, sorted, hidden ones left out."""
     waiting = [folder]
     while waiting:
-        here, below = waiting.pop(0), []
+        here = waiting.pop(0)
         try:
             entries = sorted(os.scandir(here), key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             raise InputError(f"{here} cannot be listed: {error.strerror or error}.") from None
         entries = [entry for entry in entries if not entry.name.startswith(".")]
-        below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        waiting += below
-        yield [entry.path for entry in entries if not entry.is_dir()]
+        waiting += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        yield [entry.path for entry in entries if not entry.is_dir(follow_symlinks=False)]

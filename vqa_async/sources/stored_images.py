@@ -177,7 +177,8 @@ class _Shard:
 
     def _opened(self) -> Iterator[tuple[str, tarfile.TarFile, tarfile.TarInfo]]:
         stream = self._stack.enter_context(contextlib.closing(_Unpacked(self._path)))
-        tar = self._stack.enter_context(tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|"))
+        opened = tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|")  # noqa: SIM115 - the stack's
+        tar = self._stack.enter_context(opened)
         while (member := tar.next()) is not None:
             tar.members = []  # type: ignore[attr-defined] # it would keep them all
             if member.isfile():
