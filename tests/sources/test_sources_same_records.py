@@ -173,7 +173,7 @@ async def test_answers_are_the_same_in_every_form(folder: Path, tmp_path: Path) 
             answers[name] = dict(_answers(output))
             assert len(answers[name]) == 1000
     first = answers["in.json"]
-    assert len(set(first.values())) > 50
+    assert len(set(first.values())) > 10
     assert [name for name, found in answers.items() if found != first] == []
 
 

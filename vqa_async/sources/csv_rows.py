@@ -29,6 +29,9 @@ _BREAK = re.compile(r"[\r\n]")
 _Found: TypeAlias = "tuple[list[str], list[str], str]"
 """The lines of a row, its cells, and what is wrong with it."""
 
+_NO_LIMIT = (1 << 31) - 1
+"""Of a cell: rows are bounded here, and a cell that the library refuses would take its lines with it."""
+
 
 class _Starved(Exception):
     """There are no more lines, for now."""
@@ -117,7 +120,7 @@ class CsvRows:
         found: list[_Found] = []
         taken: list[str] = []
         reader = csv.reader(self._given(taken), delimiter=self._delimiter or self._told_delimiter())
-        before = csv.field_size_limit(self._limit)
+        before = csv.field_size_limit(_NO_LIMIT)
         try:
             while True:
                 taken.clear()

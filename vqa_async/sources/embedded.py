@@ -158,7 +158,7 @@ def _asked(value: Any) -> Any:
 
 
 def _weight(content: Any) -> int:
-    """Bytes of images in an image field."""
+    """Bytes of images in an image field, 0 where there are none."""
     if isinstance(content, list):
         return sum(map(_weight, content))
-    return len(content) if isinstance(content, bytes) else 0
+    return max(1, len(content)) if isinstance(content, bytes) else 0

@@ -55,11 +55,16 @@ def matching(address: str) -> list[str]:
 
 
 class RemoteFile:
-    """A file at an address, opened when it is first used; what goes wrong with it is an InputError."""
+    """A file at an address, opened when it is first used; what goes wrong with it is an InputError.
+
+    Attributes:
+        closed: whether nothing is to be read from it any more.
+    """
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._opened: Any = None
+        self.closed = False
 
     @property
     def _file(self) -> Any:
@@ -91,13 +96,9 @@ class RemoteFile:
         """Whether its server gives parts of it."""
         return bool(self._file.seekable())
 
-    @property
-    def closed(self) -> bool:
-        """Whether it was opened and closed again."""
-        return self._opened is not None and bool(self._opened.closed)
-
     def close(self) -> None:
         """Close it, if it was opened."""
+        self.closed = True
         if self._opened is not None:
             self._opened.close()
 

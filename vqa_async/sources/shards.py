@@ -67,6 +67,9 @@ class ShardRows:
                 if found is not None and member.isfile():
                     opened = cast("IO[bytes]", tar.extractfile(member))
                     yield found[1], found[2].lower(), member, opened.read
+            stream = cast("IO[bytes]", tar.fileobj)
+            if stream.tell() - tar.offset < tarfile.BLOCKSIZE:  # no block of zeros, which ends a tar file
+                raise tarfile.ReadError
 
 
 class _Sample:
