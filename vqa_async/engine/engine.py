@@ -210,7 +210,6 @@ class Engine:
             JournalError: the output is locked, damaged or made with other settings; nothing was sent.
         """
         journal = Journal(output, self.config, source=shown(input), limit=limit, format=format)
-        _require_distinct(await asyncio.to_thread(local_files, input, format), journal.paths)
         if limit is not None and limit < 1:
             raise ConfigError("limit must be at least 1.")
         source = open_source(
@@ -232,6 +231,7 @@ class Engine:
                 before_first=self._look_first if preflight else None,
             ) as run,
         ):
+            _require_distinct(await asyncio.to_thread(local_files, input, format), journal.paths)
             async with source, journal:
                 return await self._journalled(run, journal)
 
