@@ -83,3 +83,20 @@ async def test_the_end_wakes_everyone_and_stays() -> None:
     await other.put(5)
     other.end()
     assert [await other.get(), await other.get(), await other.get()] == [5, None, None]
+
+
+async def test_what_items_weigh_bounds_them_too():
+    """Records that hold their images: a few large ones fill the queue as many small ones do."""
+    queue = Handover(100, most_bytes=1000)
+    for number in range(2):
+        await queue.put(f"large {number}", weight=600)
+    third = asyncio.create_task(queue.put("third", weight=1))
+    await asyncio.sleep(0)
+    assert not third.done()
+    assert await queue.get() == "large 0"
+    await asyncio.sleep(0)
+    assert not third.done(), "half of the room must be free"
+    assert await queue.get() == "large 1"
+    await third
+    await queue.put("light")
+    assert [await queue.get() for _ in range(2)] == ["third", "light"]
