@@ -29,6 +29,7 @@ from vqa_async.config import (
     ImageOptions,
     JournalOptions,
     Limits,
+    Prompting,
     RetryPolicy,
     Sampling,
     Timeouts,
@@ -153,6 +154,7 @@ def run(
     endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
     config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
     sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
+    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
     format: Annotated[Format, Parameter(group=_ASK)] = "auto",
@@ -188,7 +190,19 @@ def run(
     from vqa_async.cli.running import run_job
 
     named = named_endpoints(config)
-    options = Config(endpoint, sampling, columns, images, limits, budget, timeouts, retry, journal, named)
+    options = Config(
+        endpoint,
+        sampling,
+        columns,
+        images,
+        limits,
+        budget,
+        timeouts,
+        retry,
+        journal,
+        named,
+        prompting=prompting,
+    )
     return run_job(options, input, output, limit=limit, format=format, json=json, quiet=quiet)
 
 
@@ -201,6 +215,7 @@ def check(
     config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
     offline: Annotated[bool, Parameter(group=_WHERE)] = False,
     sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
+    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
     format: Annotated[Format, Parameter(group=_ASK)] = "auto",
@@ -234,7 +249,7 @@ def check(
 
     named = named_endpoints(config)
     options = Config(
-        endpoint, sampling, columns, images, limits, budget, timeouts, RetryPolicy(), JournalOptions(), named
+        endpoint, sampling, columns, images, limits, budget, timeouts, endpoints=named, prompting=prompting
     )
     return check_input(options, input, limit=limit, format=format, offline=offline, json=json)
 
