@@ -154,7 +154,7 @@ class RequestForm:
         system, end = self._system, self._end
         if asked is not None:
             system = system if asked.system is None else _system(asked.system)
-            end = end if asked.params is None else _end(self._parameters | asked.params)
+            end = end if asked.params is None else _end(_merged(self._parameters, asked.params))
         if any(message.role == "system" for message in messages):
             system = b""
         pieces.text(system)
@@ -203,9 +203,14 @@ def _system(prompt: str) -> bytes:
 
 
 def _end(parameters: Mapping[str, Any]) -> bytes:
-    """The end of a body: the request's parameters. None leaves one to the endpoint."""
-    given = {name: value for name, value in parameters.items() if value is not None}
-    return b"]," + orjson.dumps(given)[1:] if given else b"]}"
+    """The end of a body: the request's parameters."""
+    return b"]," + orjson.dumps(parameters)[1:] if parameters else b"]}"
+
+
+def _merged(parameters: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``parameters`` with a record's own in their place, of which None leaves one to the endpoint."""
+    left_out = {name for name, value in own.items() if value is None}
+    return {name: value for name, value in {**parameters, **own}.items() if name not in left_out}
 
 
 def _parameters(sampling: Sampling) -> dict[str, Any]:

@@ -303,10 +303,11 @@ class Prompting:
     your own."""
 
     prompt_template: str = ""
-    """Question of every row instead of its own: a Jinja template over its columns, or @FILE that holds one."""
+    """Question of every row instead of its own: a Jinja template over its columns, or @FILE with
+    one."""
 
     system_template: str = ""
-    """System prompt of every row: a Jinja template over its columns, or @FILE that holds one."""
+    """System prompt of every row: a Jinja template over its columns, or @FILE with one."""
 
     def __post_init__(self) -> None:
         _require(
@@ -664,13 +665,10 @@ class Config:
         self._require_one_source("system_template", system_prompt=self.sampling.system_prompt)
 
     def _require_one_source(self, template: str, **others: str | None) -> None:
-        if not getattr(self.prompting, template):
-            return
-        for name, value in others.items():
-            _require(
-                not value,
-                f"--{template.replace('_', '-')} takes the place of --{name.replace('_', '-')}: give one of the two.",
-            )
+        given = [name for name, value in others.items() if value and getattr(self.prompting, template)]
+        for name in given:
+            flags = f"--{template} takes the place of --{name}".replace("_", "-")
+            raise ConfigError(f"{flags}: give one of the two.")
 
     def all_endpoints(self) -> tuple[NamedEndpoint, ...]:
         """The endpoints to ask, each with its own model, key variable, headers and rates filled in."""

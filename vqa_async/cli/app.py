@@ -295,6 +295,24 @@ def export(
     return export_answers(source, output, format=format)
 
 
+@app.command(sort_key=7)
+def prompts(
+    *,
+    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
+    system_prompt: Annotated[str | None, Parameter(group=_ASK)] = None,
+) -> int:
+    """Show the question styles and domain packs; with options, the system prompt that they make.
+
+    Parameters
+    ----------
+    system_prompt
+        What the rest is added to. Default: that of the pipeline guide.
+    """
+    from vqa_async.cli.prompting import show_prompts
+
+    return show_prompts(prompting, system_prompt)
+
+
 @app.command(sort_key=1)
 def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
     """Make a workspace: vqa.toml, sample data with images, and the pipeline script image_vqa.py.

@@ -16,10 +16,10 @@ from typing import Any
 
 from jinja2 import StrictUndefined, Undefined, meta, nodes, pass_context
 from jinja2 import Template as Compiled
-from jinja2.defaults import DEFAULT_FILTERS
-from jinja2.exceptions import TemplateSyntaxError
+from jinja2.exceptions import SecurityError, TemplateSyntaxError
+from jinja2.filters import FILTERS
 from jinja2.runtime import Context, LoopContext
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 MOST_CHARS = 1_000_000
@@ -113,18 +113,18 @@ def _default(value: Any, other: Any = "", boolean: bool = False) -> Any:
 
 
 def _join(values: Iterable[Any], between: Any = "") -> str:
-    between = shown(between)
+    glue = shown(between)
     texts, chars = [], 0
     for value in values:
         texts.append(text := shown(value))
-        _require_short(chars := chars + len(text) + len(between))
-    return between.join(texts)
+        _require_short(chars := chars + len(text) + len(glue))
+    return glue.join(texts)
 
 
 def _replace(value: Any, old: Any, new: Any) -> str:
-    text, old, new = shown(value), shown(old), shown(new)
-    _require_short(len(text) + text.count(old) * len(new))
-    return text.replace(old, new)
+    text, old_text, new_text = shown(value), shown(old), shown(new)
+    _require_short(len(text) + text.count(old_text) * len(new_text))
+    return text.replace(old_text, new_text)
 
 
 def _round(value: float, digits: int = 0) -> float:
@@ -159,14 +159,18 @@ def _kept(context: Context, value: Any) -> Any:
     return value
 
 
-_AS_IN_JINJA = """
-    abs dictsort first float int items last length count list map max min reject rejectattr reverse select
-    selectattr sort unique groupby
-""".split()
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_AS_IN_JINJA = _words(
+    "abs dictsort first float int items last length count list map max min reject rejectattr reverse select "
+    "selectattr sort unique groupby"
+)
 
 # Names of the last three cannot be written in a template: they are put there by _Bounding.
 _FILTERS: dict[str, Callable[..., Any]] = {
-    **{name: DEFAULT_FILTERS[name] for name in _AS_IN_JINJA},
+    **{name: FILTERS[name] for name in _AS_IN_JINJA},
     **{name: _on_text(getattr(str, name)) for name in ("upper", "lower", "title", "capitalize", "strip")},
     "trim": _on_text(str.strip),
     "string": shown,
@@ -187,16 +191,14 @@ _FILTERS: dict[str, Callable[..., Any]] = {
 # --- the environment -----------------------------------------------------------------------------------
 
 _METHODS: dict[type, frozenset[str]] = {
-    str: frozenset(
-        """lower upper strip lstrip rstrip title capitalize casefold split rsplit splitlines startswith
-        endswith removeprefix removesuffix count find isdigit isalpha isnumeric isupper islower""".split()
+    str: _words(
+        "lower upper strip lstrip rstrip title capitalize casefold split rsplit splitlines startswith "
+        "endswith removeprefix removesuffix count find isdigit isalpha isnumeric isupper islower"
     ),
-    dict: frozenset(["get", "items", "keys", "values"]),
-    list: frozenset(["count", "index"]),
-    tuple: frozenset(["count", "index"]),
-    LoopContext: frozenset(
-        "index index0 revindex revindex0 first last length previtem nextitem cycle changed".split()
-    ),
+    dict: _words("get items keys values"),
+    list: _words("count index"),
+    tuple: _words("count index"),
+    LoopContext: _words("index index0 revindex revindex0 first last length previtem nextitem cycle changed"),
 }
 
 
