@@ -177,7 +177,7 @@ def run(
     config
         TOML file with any of these options, by their names with _ for -. Flags and VQA_ variables win.
     limit
-        Only the first so many records.
+        Only the first so many rows.
     format
         What INPUT is, where its content does not tell.
     output
@@ -239,7 +239,7 @@ def check(
     offline
         Ask no endpoint, though a model is named: nothing is sent, nothing is spent.
     limit
-        Only the first so many records.
+        Only the first so many rows.
     format
         What INPUT is, where its content does not tell.
     json

@@ -80,6 +80,8 @@ class Template:
             raise self._failed(f"{type(error).__name__}: {error}") from None
         if not text.strip():
             raise self._failed("what it writes is blank")
+        if not _is_unicode(text):
+            raise self._failed("what it writes holds unpaired surrogates, which are no characters")
         return text
 
     def _write(self, row: Mapping[str, Any]) -> str:
@@ -91,6 +93,14 @@ class Template:
         return RecordError(
             f"{self._option} does not work for it: {reason[:300].rstrip('. ')}.", code="template"
         )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _missing(name: str, row: Mapping[str, Any]) -> str:

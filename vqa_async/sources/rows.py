@@ -1,8 +1,8 @@
 """One row becomes one Record, or a Failure that says what is wrong with it and where.
 
 Pure: no file is opened, and the clock is an argument. What an image field or a conversation may look like
-stands in references.py and conversation.py, a list of questions in questions.py; who a record is, in
-identity.py.
+stands in references.py and conversation.py; what else a row may ask, in questions.py and asks.py; who a
+record is, in identity.py.
 
 The row itself passes through untouched. It is read with orjson, so integers beyond 64 bits arrive as floats:
 they could not be written in the results either.
@@ -23,10 +23,11 @@ from vqa_async.errors import RecordError
 from vqa_async.keytable import RecordTable
 from vqa_async.models import Asked, Failure, Group, Message, Record
 from vqa_async.prompts import Asking
+from vqa_async.sources.asks import Ask, Asks, listed
 from vqa_async.sources.conversation import read_conversation
 from vqa_async.sources.identity import Identities, Identity, canonical, digest_of
 from vqa_async.sources.pieces import MAX_TEXT_BYTES, Oversize
-from vqa_async.sources.questions import Question, read_params, read_questions
+from vqa_async.sources.questions import Question, read_questions
 from vqa_async.sources.references import describe, read_images
 
 _SHOWN_CHARACTERS = 200
@@ -59,22 +60,6 @@ class Several(Record):
     each. ``Source`` takes it apart."""
 
     records: tuple[Record | Failure, ...] = ()
-
-
-@dataclass(slots=True)
-class _Ask:
-    """What a row, or a question of its list, asks; ``wrong`` says why it cannot be asked."""
-
-    conversation: Any
-    params: Any = None
-    question: str = ""
-    group: Group | None = None
-    wrong: RecordError | None = None
-
-    def content(self, images: Any) -> list[Any]:
-        """What its digest is taken of. Parameters count where there are any."""
-        content = [_listed(images), self.conversation]
-        return content if self.params is None or self.params == {} else [*content, self.params]
 
 
 def _exact(text: bytes, row: object) -> object:
@@ -116,12 +101,12 @@ class RowReader:
     ) -> None:
         self._image_key = columns.image_key
         self._conversation_key = columns.conversation_key
-        self._prompt_key = columns.prompt_key
         self._questions_key = columns.questions_key or None  # JSON has no such key
         self._asking = asking or Asking(Sampling(prompt=prompt))
         self._prompt = self._asking.prompt
         self._is_unchecked = check_columns and self._asking.has_templates
         self._is_usual = self._asking.is_usual and not columns.prompt_key
+        self._asks = Asks(columns, self._asking)
         self._folder = folder
         self._clock = clock
         self._is_finished = is_finished
@@ -138,18 +123,19 @@ class RowReader:
         """
         if not isinstance(row, dict):
             return self._not_an_object(row, index, where)
+        questions = row.get(self._questions_key)
+        asks_several = questions is not None and questions not in _NONE
         if self._is_unchecked:
             self._is_unchecked = False
-            self._asking.check(row)
-        questions = row.get(self._questions_key)
-        if questions is not None and questions not in _NONE:
+            self._asking.check({**row, "question": ""} if asks_several else row)
+        if asks_several:
             return self._several(row, questions, index, where)
         conversation = row.get(self._conversation_key)
         if not conversation and (conversation is None or isinstance(conversation, str | list)):
             conversation = self._prompt
         if self._is_usual and PARAMS_KEY not in row:
             return self._usual(row, conversation, index, where)
-        ask = self._own(row, conversation)
+        ask = self._asks.of_row(row, conversation)
         try:
             digest = digest_of(canonical(ask.content(row.get(self._image_key))))
         except RecordError as error:
@@ -162,7 +148,7 @@ class RowReader:
         """The record of a row that has nothing of its own but images and conversation."""
         images = row.get(self._image_key)
         try:
-            digest = digest_of(canonical([_listed(images), conversation]))
+            digest = digest_of(canonical([listed(images), conversation]))
         except RecordError as error:
             return self._unwritable(row, error, index, where)
         identity, wrong = self._identify(row, digest)
@@ -177,26 +163,8 @@ class RowReader:
                 return Record(identity.id, index, row, messages, self._folder)
         return self._failure(identity, row, wrong, index, where)
 
-    def _own(self, row: dict[str, Any], conversation: Any) -> _Ask:
-        """What a row asks, by its columns and the templates; ``conversation`` where these do not say."""
-        ask = _Ask(conversation, row.get(PARAMS_KEY))
-        try:
-            if self._asking.template is not None:
-                ask.conversation = self._asking.template.render(row)
-            elif self._prompt_key and not row.get(self._conversation_key):
-                ask.conversation = self._column(row) or conversation
-        except RecordError as error:
-            ask.wrong = error
-        return ask
-
-    def _column(self, row: dict[str, Any]) -> str:
-        value = row.get(self._prompt_key)
-        if value is not None and not isinstance(value, str):
-            raise RecordError(f"{self._prompt_key} must be text, not {describe(value)}.", code="bad_prompt")
-        return value if value and not value.isspace() else ""
-
     def _record(
-        self, row: dict[str, Any], ask: _Ask, identity: Identity, index: int, where: str
+        self, row: dict[str, Any], ask: Ask, identity: Identity, index: int, where: str
     ) -> Record | Failure:
         if (finished := self._finished_in(identity.state)) is not None:
             return finished
@@ -205,29 +173,16 @@ class RowReader:
             if ask.wrong is not None:
                 raise ask.wrong
             messages = self._messages(row.get(self._image_key), ask.conversation)
-            asked = self._asked(row, ask, identity.id, messages)
+            asked = self._asks.asked(row, ask, identity.id, messages)
         except RecordError as error:
             return self._failure(identity, row, error, index, where, asked)
         return Record(identity.id, index, row, messages, self._folder, asked)
-
-    def _asked(self, row: dict[str, Any], ask: _Ask, id: str, messages: tuple[Message, ...]) -> Asked | None:
-        """What of the request is the record's own, beside its messages."""
-        params = read_params(ask.params)
-        has_system = any(message.role == "system" for message in messages)
-        style, system = "", None
-        if ask.group is not None:
-            system = self._asking.system_for_question({**row, "question": ask.question})
-        elif not has_system:  # a style is told by the system prompt, and the row keeps its own
-            style = self._asking.style_of(id)
-            system = self._asking.system_for(row, style)
-        asked = Asked(params, system, style, ask.question, ask.group)
-        return None if asked == _NOTHING else asked
 
     # --- a list of questions ------------------------------------------------------------------------------
 
     def _several(self, row: dict[str, Any], value: Any, index: int, where: str) -> Record | Failure:
         try:
-            images = canonical(_listed(row.get(self._image_key)))
+            images = canonical(listed(row.get(self._image_key)))
             content = canonical([value, row.get(PARAMS_KEY)])
         except RecordError as error:
             return self._unwritable(row, error, index, where)
@@ -249,14 +204,8 @@ class RowReader:
     def _question(
         self, row: dict[str, Any], question: Question, group: Group, index: int, where: str
     ) -> Record | Failure:
-        ask = _Ask(question.text, question=question.text, group=group)
+        ask = self._asks.of_question(row, question, group)
         where = f"{where}, question {group.number}"
-        try:
-            ask.params = _merged(row.get(PARAMS_KEY), question.params)
-            if self._asking.template is not None:
-                ask.conversation = self._asking.template.render({**row, "question": question.text})
-        except RecordError as error:
-            ask.wrong = error
         id = f"{group.id}/{question.name(ask.conversation, ask.params)}"
         digest = digest_of(canonical(ask.content(row.get(self._image_key))))
         identity = self._identities.claim(id, digest)
@@ -370,27 +319,8 @@ class RowReader:
         return Failure(record, located, attempts=0, finished_at=self._clock())
 
 
-_NOTHING = Asked()
 _NONE: tuple[Any, ...] = ([], (), "")
 """What a column of questions holds where there are none."""
-
-
-def _merged(params: Any, own: Any) -> Any:
-    """A row's parameters with those of one of its questions in their place.
-
-    Raises:
-        RecordError: the row's are none; what is wrong with the question's is found with the whole.
-    """
-    if own is None:
-        return params
-    return {**(read_params(params) or {}), **own} if isinstance(own, dict) else own
-
-
-def _listed(images: Any) -> Any:
-    """The image field in its one canonical form: ``"a.png"`` and ``["a.png"]`` ask the same."""
-    if images is None:
-        return []
-    return images if isinstance(images, list | tuple) else [images]
 
 
 def _own_id(value: Any) -> str | None:
