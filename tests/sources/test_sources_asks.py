@@ -290,3 +290,9 @@ async def test_the_limit_counts_rows_and_a_list_is_never_cut(tmp_path):
             ids.append(record.id.split("/")[0])
             assert source.fraction() == (record.index + 1) / 2
     assert ids == ["0", "0", "1", "1"]
+
+
+def test_a_row_that_cannot_be_written_fails_under_a_template_too():
+    """Only Python code can give such."""
+    failure = read({"image": object()}, prompt_template="Who?")
+    assert (failure.error.code, "_input" in failure.record.row) == ("not_json", True)
