@@ -46,6 +46,7 @@ _IMAGES = Group("Images", sort_key=5)
 _RESULTS = Group("Results and resuming", sort_key=6)
 
 _MIB = 1 << 20
+_MAY_BE_BARE = ("--retry-failed", "--drop-flagged", "--failures")
 
 
 class _Flowing(DefaultFormatter):
@@ -104,7 +105,7 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         app.config = layers(arguments)
         code = app(
-            _dash_last(arguments), exit_on_error=False, print_error=False, error_console=open_console()
+            _dash_last(_bare(arguments)), exit_on_error=False, print_error=False, error_console=open_console()
         )
     except CycloptsError as error:
         return _refused(f"{error} See 'vqa-async {_command(arguments)}--help'.", EXIT_USAGE)
@@ -118,6 +119,14 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         return _refused("The working directory was removed. Change to one that exists.", EXIT_USAGE)
     return code if isinstance(code, int) else 0
+
+
+def _bare(arguments: Sequence[str]) -> list[str]:
+    """Flags that may go without their value get one, or the CLI library would take the next word for it."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    return [
+        f"{word}=true" if word in _MAY_BE_BARE and at < end else word for at, word in enumerate(arguments)
+    ]
 
 
 def _dash_last(arguments: Sequence[str]) -> list[str]:
