@@ -34,6 +34,7 @@ from vqa_async.config import (
     Timeouts,
 )
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
+from vqa_async.export.options import ExportOptions
 
 Format = Literal["auto", "json", "jsonl", "folder"]
 Input = Annotated[str, Parameter(env_var=())]
@@ -270,23 +271,20 @@ def export(
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o", env_var=())],
-    format: Literal["json", "jsonl", ""] = "",
+    options: Annotated[ExportOptions, Parameter(name="*")] = ExportOptions(),
 ) -> int:
-    """Write the answers of an output to one file, in the order of the input.
+    """Write the answers of an output as a data set, in the order of the input.
 
     Parameters
     ----------
     source
         OUT.jsonl of a run.
     output
-        File to write.
-    format
-        json: an array of the rows with their answers, without the conversations, as in the guide.
-        jsonl: everything. Default: by the suffix.
+        File to write, or folder (hf, webdataset).
     """
     from vqa_async.cli.exporting import export_answers
 
-    return export_answers(source, output, format=format)
+    return export_answers(source, output, options)
 
 
 @app.command(sort_key=1)

@@ -8,8 +8,7 @@ from vqa_async import errors
 from vqa_async.errors import ConfigError, VQAError
 from vqa_async.journal.codec import decode_line
 
-CODES = frozenset(
-    """
+_CODES = """
     bad_data_uri bad_id bad_image bad_image_reference bad_record bad_url connect content_filter
     content_policy_violation context_length_exceeded dns duplicate_id empty_response file_not_found
     forbidden format_not_allowed html_response image_count image_too_large internal invalid_text
@@ -17,10 +16,10 @@ CODES = frozenset(
     not_an_image not_an_object not_json path_outside_root protocol rate_limited refused rejected reset
     server_error timeout tls_broken too_deep too_large truncated_image unexpected_redirect unexpected_stream
     unexpected_tool_call unknown_role unreadable url_not_allowed
-    """.split()
-)
-"""Codes that a failure may have, so that one which did not happen this time is no mistake. Endpoints have more
-of their own: those count as known where the output holds one."""
+"""
+CODES = frozenset(_CODES.split())
+"""Codes that a failure may have, so that one which did not happen this time is no mistake. Endpoints have
+more of their own: those count as known where the output holds one."""
 
 
 class Kinds:
