@@ -107,7 +107,7 @@ def _front(summary: ExportSummary, options: ExportOptions, splits: dict[str, int
     yield f"size_categories:\n- {next((name for most, name in _SIZES if summary.rows < most), 'n>100M')}"
     if splits:
         yield "configs:\n- config_name: default\n  data_files:"
-        for name in splits:
+        for name in [name for name, count in splits.items() if count] or splits:
             pattern = (
                 f"data/{name}-*" if options.format != "webdataset" else f"{_prefix(options, name)}-*.tar"
             )

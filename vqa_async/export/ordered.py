@@ -23,7 +23,7 @@ from vqa_async.keytable import KeyTable
 Place: TypeAlias = Callable[[str, int], int | None]
 
 _GROUP = b'"group":'
-_NOT_COUNTED = -1
+_NOT_COUNTED = -(1 << 62)
 
 
 def _as_asked(_: str, index: int) -> int:

@@ -162,31 +162,31 @@ class ParquetShards:
         self._open: tuple[BinaryIO, _Groups] | None = None
 
     def __enter__(self) -> ParquetShards:
-        self._begin()  # a split without rows is a file without rows: it can be loaded
-        return self
+        return self  # no file yet: 'datasets' refuses to load a split without rows
 
     def add(self, row: Row) -> None:
         """The next row."""
-        assert self._open is not None
-        if self._open[1].size >= SHARD_BYTES:
+        if self._open is not None and self._open[1].size >= SHARD_BYTES:
             self._end()
-            self._begin()
-        self._open[1].add(row)
+        groups = self._begin() if self._open is None else self._open[1]
+        groups.add(row)
 
     def __exit__(self, *exc: object) -> None:
-        self._end(whole=exc[0] is None)
+        if self._open is not None:
+            self._end(whole=exc[0] is None)
         for number, path in enumerate(self._files):
             path.rename(self._folder / f"{self._split}-{number:05}-of-{len(self._files):05}.parquet")
 
-    def _begin(self) -> None:
+    def _begin(self) -> _Groups:
         path = self._folder / f"{self._split}-{len(self._files):05}.parquet"
         self._files.append(path)
         file = path.open("wb")
         self._open = file, _Groups(file, self._columns)
+        return self._open[1]
 
     def _end(self, *, whole: bool = True) -> None:
         assert self._open is not None
-        file, groups = self._open
+        (file, groups), self._open = self._open, None
         with file:
             try:
                 if whole:

@@ -1,8 +1,9 @@
 """Which split an example goes to: by image, never by row.
 
 Examples that share an image, directly or through others, are one component (union-find), and a component
-goes where the smallest hash of its images' references says. So no image straddles two splits, and a record
-stays where it is when others are added, unless they tie it to more images. Some 40 bytes an example and 20
+goes where the smallest hash of its images' references says, hashed once more, for the smallest of
+several is small, and large components would all go to the first split. So no image straddles two splits, and a record stays
+where it is when others are added, unless they tie it to more images. Some 40 bytes an example and 20
 an image; nothing else of them is held.
 """
 
@@ -49,8 +50,8 @@ class Splits:
 
     def of(self, number: int) -> str:
         """The split of an example, after all were added."""
-        least = self._least[self._root(number)]
-        at = next((at for at, bound in enumerate(self._bounds) if least < bound), len(self._bounds) - 1)
+        draw = _hash(str(self._least[self._root(number)]))
+        at = next((at for at, bound in enumerate(self._bounds) if draw < bound), len(self._bounds) - 1)
         return self._names[at]
 
     def _root(self, number: int) -> int:

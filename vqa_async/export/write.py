@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import astuple, replace
@@ -132,7 +133,7 @@ class _Job:
         self._paths = paths
         self._selection = Selection(options)
         self._makers = Makers()
-        self.summary = ExportSummary()
+        self.summary = ExportSummary(splits=Counter(dict.fromkeys(shares(options.split), 0)))
 
     @property
     def has_card(self) -> bool:
@@ -229,8 +230,6 @@ class _Job:
             self._makers.note(example)
 
     def _finish(self) -> None:
-        for split in shares(self.options.split):
-            self.summary.splits.setdefault(split, 0)
         self.summary.dropped = self._selection.dropped
         self.summary.emptied = self._selection.emptied
         self.summary.unfound = self._pictures.unfound
