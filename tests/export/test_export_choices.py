@@ -39,7 +39,7 @@ def rows_of(out: Path, name: str = "o.jsonl", **options: Any) -> list[dict[str, 
 
 @pytest.fixture
 def flagged(tmp_path: Path) -> Path:
-    """Four records: one clean, one with a flagged pair of two, one with only flagged ones, one without pairs."""
+    """A clean record, one with a flagged pair of two, one with only flagged pairs, one without pairs."""
     out = keep(tmp_path / "out.jsonl", [answered(0, {"conversation": ASK}, [("Q0?", "A0")])])
     lines: list[list[dict[str, Any]]] = [
         [{"question": "Q1?", "answer": "A1"}, {"question": "Q2?", "answer": "", "flags": ["empty"]}],
@@ -260,6 +260,10 @@ def test_failures_can_be_merged(mixed: Path, name: str) -> None:
     """Each in its place among the answers."""
     summary = export_dataset(mixed, mixed.with_name(name), ExportOptions(failures="merged"))
     assert (summary.records, summary.failed, summary.pairs) == (5, 2, 3)
+    copied = export_dataset(
+        mixed, mixed.with_name(name), ExportOptions(failures="merged", with_images="copy")
+    )
+    assert (copied.failed, copied.without_image) == (2, 3)  # an answer without its image is of no use
     if name != "o.csv":
         rows = rows_of(mixed, name, failures="merged")
         assert [row["id"] for row in rows] == [f"r{n}" for n in range(5)]
@@ -529,3 +533,36 @@ def test_names_that_are_not_there() -> None:
     assert all(getattr(vqa_async.export, name) for name in vqa_async.export.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         vqa_async.export.nothing  # noqa: B018
+
+
+def test_a_card_of_shards_names_them(flagged: Path) -> None:
+    """So that the Hub finds them; a prompt that holds a fence stays in its own."""
+    run = json.loads(flagged.with_name("out.run.json").read_bytes())
+    run["settings"]["system_prompt"] = "Say ```text``` of <b>| it"
+    flagged.with_name("out.run.json").write_text(json.dumps(run))
+    for split, pattern in (("", "shard-*.tar"), ("a=1", "a-*.tar")):
+        export_dataset(flagged, flagged.with_name("set"), ExportOptions("webdataset", split, card=True))
+        card = (flagged.with_name("set") / "README.md").read_text()
+        assert f"path: {pattern}" in card
+        assert "````text\nSay ```text``` of <b>| it\n````" in card
+
+
+def test_a_folder_that_cannot_take_its_name_leaves_the_old_one(
+    flagged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is put back, and nothing is left beside it."""
+    target = flagged.with_name("set")
+    export_dataset(flagged, target, ExportOptions("webdataset"))
+    before = sorted(path.read_bytes() for path in target.iterdir())
+    rename = Path.rename
+
+    def fail(self: Path, new: Path) -> Path:
+        if self.name.endswith(".new") and not self.name.endswith(".old.new"):
+            raise OSError(5, "Input/output error")
+        return rename(self, new)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(ConfigError, match="cannot be written: Input/output error"):
+        export_dataset(flagged, target, ExportOptions("webdataset"))
+    assert sorted(path.read_bytes() for path in target.iterdir()) == before
+    assert not [path for path in target.parent.iterdir() if path.name.startswith(".")]

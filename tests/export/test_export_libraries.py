@@ -59,7 +59,7 @@ def test_a_hub_folder_loads_with_datasets(out: Path, load_dataset: Any) -> None:
 def test_a_hub_folder_with_splits_and_several_shards_loads(
     tmp_path: Path, load_dataset: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A split that nothing falls into has no file, for then nothing could be loaded; rows a pair have more."""
+    """A split that nothing falls into has no file, for then nothing could be loaded."""
     monkeypatch.setattr(parquet_module, "SHARD_BYTES", 2000)
     results = [answered(n, {"id": f"r{n}", "conversation": ASK}, [("Q?", f"A{n}")] * 2) for n in range(40)]
     out = keep(tmp_path / "out.jsonl", results)

@@ -1,10 +1,10 @@
 """Which split an example goes to: by image, never by row.
 
 Examples that share an image, directly or through others, are one component (union-find), and a component
-goes where the smallest hash of its images' references says, hashed once more, for the smallest of
-several is small, and large components would all go to the first split. So no image straddles two splits, and a record stays
-where it is when others are added, unless they tie it to more images. Some 40 bytes an example and 20
-an image; nothing else of them is held.
+goes where the smallest hash of its images' references says, hashed once more, for the smallest of several
+is small, and large components would all go to the first split. So no image straddles two splits, and a
+record stays where it is when others are added, unless they tie it to more images. Some 40 bytes an example
+and 20 an image; nothing else of them is held.
 """
 
 from __future__ import annotations

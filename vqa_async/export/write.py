@@ -212,7 +212,12 @@ class _Job:
             self.form.refers or self.options.with_images or self.options.image_paths == "absolute" or moved
         ):
             return None
-        return [self._pictures.picture(ref) for ref in example.images]
+        try:
+            return [self._pictures.picture(ref) for ref in example.images]
+        except ImageError:
+            if example.error is None:
+                raise
+            return None  # which may be the very reason for its failure
 
     def _is_elsewhere(self) -> bool:
         """Whether relative references would be looked for in another folder than the input's."""
