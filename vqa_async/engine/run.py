@@ -1,7 +1,7 @@
 """One run over one source: producer -> bounded queue -> workers -> results kept; drain, cancel, stop rules.
 
 There are somewhat more workers than permits, so that images are prepared and retries waited for without
-leaving a permit unused; the permits (endpoints.py) are what bounds requests. Where their number is found by
+leaving a permit unused; the permits (endpoints) are what bounds requests. Where their number is found by
 trying, so is the number of workers. Everything is bounded, so memory does not depend on the number of
 records. One TaskGroup owns every task.
 

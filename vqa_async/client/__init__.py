@@ -1,0 +1,13 @@
+"""One record: images -> body -> permit -> transport -> reply -> pairs. Retry happens here, nowhere else.
+
+course     one record on its way: what is asked, what happened so far
+client     VLMClient: the way of a record to its Success or Failure
+exchange   one request and its reply, and whom that concerns
+hedging    the same request again where it takes too long
+secrets    what must not appear in anything that is kept
+"""
+
+from vqa_async.client.client import VLMClient
+from vqa_async.client.course import Save, Wait
+
+__all__ = ["Save", "VLMClient", "Wait"]
