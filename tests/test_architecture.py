@@ -30,6 +30,7 @@ DOORS = {
     "tenacity": {"client"},
     "aiofiles": {"sources"},
     "filelock": {"journal"},
+    "jinja2": {"prompts"},
     "cyclopts": {"cli"},
     "rich": {"cli"},
     "uvloop": {"api"},

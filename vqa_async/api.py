@@ -25,6 +25,7 @@ from vqa_async.errors import ConfigError
 from vqa_async.events import Notice, Observer
 from vqa_async.images import ImageLoader
 from vqa_async.models import Result
+from vqa_async.prompts import asking_for
 from vqa_async.sources import InputFormat, Rows
 from vqa_async.spending import Spending
 from vqa_async.tokens import TokenEstimator
@@ -195,7 +196,9 @@ def _client(
 ) -> VLMClient:
     model = config.all_endpoints()[0].model
     return VLMClient(
-        form=RequestForm(model, config.sampling, detail=config.images.detail),
+        form=RequestForm(
+            model, config.sampling, detail=config.images.detail, system=asking_for(config).system
+        ),
         images=images,
         pool=pool,
         transport=transport,

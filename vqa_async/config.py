@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 import orjson
@@ -27,6 +27,12 @@ from vqa_async.errors import ConfigError
 
 DEFAULT_KEY_VARIABLES = ("DF_API_KEY", "OPENAI_API_KEY")
 """Environment variables that are looked at for the key, in this order, when none is named."""
+
+PARAMS_KEY = "_params"
+"""Field of a row that holds request parameters for it alone."""
+
+SET_BY_ENGINE = frozenset(["model", "messages", "stream", "n"])
+"""Request parameters that nobody else may set: the engine does, or cannot read the reply."""
 
 _MIB = 1 << 20
 
@@ -250,7 +256,7 @@ class Sampling:
         if isinstance(self.extra_body, Mapping):  # what Python callers have at hand
             object.__setattr__(self, "extra_body", orjson.dumps(dict(self.extra_body)).decode())
         extra = self.extra_fields()
-        reserved = sorted({"model", "messages", "stream", "n"} & extra.keys())
+        reserved = sorted(SET_BY_ENGINE & extra.keys())
         _require(
             not reserved,
             f"--extra-body may not set {', '.join(reserved)}: the engine sets it or cannot read the reply.",
@@ -270,6 +276,79 @@ class Sampling:
         return dict(extra)
 
 
+Style: TypeAlias = Literal[
+    "descriptive", "reasoning", "yes_no", "counting", "ocr", "multiple_choice", "spatial", "mixed"
+]
+
+_MOST_TEXT_BYTES = 1 << 20
+"""Of a file that holds a template or a domain pack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompting:
+    """Styles, domains and templates of questions."""
+
+    style: Style | None = None
+    """What kind of question-answer pairs the system prompt asks for; 'mixed' takes another kind for each
+    record, by its id. 'vqa-async prompts' shows them."""
+
+    pairs: int = 0
+    """How many pairs the system prompt asks for. 0: as the model likes."""
+
+    language: str = ""
+    """Language that the system prompt asks for, by its name, such as German."""
+
+    domain: str = ""
+    """Domain pack for the system prompt: medical, security, e-commerce, documents, charts, or a .toml file of
+    your own."""
+
+    prompt_template: str = ""
+    """Question of every row instead of its own: a Jinja template over its columns, or @FILE with
+    one."""
+
+    system_template: str = ""
+    """System prompt of every row: a Jinja template over its columns, or @FILE with one."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.style is None or self.style in get_args(Style),
+            f"style must be one of {', '.join(get_args(Style))}, not {self.style!r}.",
+        )
+        _require(0 <= self.pairs <= 100, "pairs must be from 0 to 100.")
+        _require(
+            len(self.language) <= 60 and self.language.isprintable(),
+            "language must be the name of a language on one line.",
+        )
+        # Files become their text here, so that a Config and the run file say all of what is asked.
+        if self.domain.endswith(".toml") and "\n" not in self.domain:
+            object.__setattr__(self, "domain", f"{_text_of(self.domain, '--domain')}\n")
+        for name in ("prompt_template", "system_template"):
+            value = getattr(self, name)
+            if value.startswith("@"):
+                text = _text_of(value[1:], f"--{name.replace('_', '-')}")
+                # A comment in front of what would be taken for the name of a file the next time.
+                object.__setattr__(self, name, f"{{##}}{text}" if text.startswith("@") else text)
+            _require(not value or bool(getattr(self, name).strip()), f"--{name.replace('_', '-')} is blank.")
+
+    @property
+    def shapes_system(self) -> bool:
+        """Whether anything is added to the system prompt of the run."""
+        return bool(self.style or self.pairs or self.language or self.domain)
+
+
+def _text_of(path: str, option: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MOST_TEXT_BYTES + 1)
+        text = content.decode()
+    except OSError as error:
+        raise ConfigError(f"The file {path} of {option} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"The file {path} of {option} is not UTF-8 text.") from None
+    _require(len(content) <= _MOST_TEXT_BYTES, f"The file {path} of {option} is longer than 1 MiB.")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Which fields of a row are read and written."""
@@ -280,14 +359,21 @@ class Columns:
     conversation_key: str = "conversation"
     """Field that holds the conversation."""
 
+    prompt_key: str = ""
+    """Field that holds the question of a row without a conversation. Default: none does."""
+
+    questions_key: str = "questions"
+    """Field that holds a list of questions about the row, one request each. '': none does."""
+
     output_key: str = "vqa"
     """Field that the answer is written to."""
 
     def __post_init__(self) -> None:
         for name in ("image_key", "conversation_key", "output_key"):
             _require(bool(getattr(self, name)), f"{name} must not be empty.")
+        read = (self.image_key, self.conversation_key, self.prompt_key, self.questions_key)
         _require(
-            self.output_key not in (self.image_key, self.conversation_key, "qa_pairs", "_meta", "error"),
+            self.output_key not in (*read, PARAMS_KEY, "qa_pairs", "_meta", "error"),
             f"output_key {self.output_key!r} is taken by another field: choose another name.",
         )
 
@@ -556,6 +642,7 @@ class Config:
 
     endpoint: Endpoint = field(default_factory=Endpoint)
     sampling: Sampling = field(default_factory=Sampling)
+    prompting: Prompting = field(default_factory=Prompting, kw_only=True)
     columns: Columns = field(default_factory=Columns)
     images: ImageOptions = field(default_factory=ImageOptions)
     limits: Limits = field(default_factory=Limits)
@@ -572,6 +659,16 @@ class Config:
             not self.endpoints or self.endpoint.base_url == (DEFAULT_BASE_URL,),
             "Endpoints are named both by base_url and in [[endpoints]]: use one of the two.",
         )
+        self._require_one_source(
+            "prompt_template", prompt=self.sampling.prompt, prompt_key=self.columns.prompt_key
+        )
+        self._require_one_source("system_template", system_prompt=self.sampling.system_prompt)
+
+    def _require_one_source(self, template: str, **others: str | None) -> None:
+        given = [name for name, value in others.items() if value and getattr(self.prompting, template)]
+        for name in given:
+            flags = f"--{template} takes the place of --{name}".replace("_", "-")
+            raise ConfigError(f"{flags}: give one of the two.")
 
     def all_endpoints(self) -> tuple[NamedEndpoint, ...]:
         """The endpoints to ask, each with its own model, key variable, headers and rates filled in."""
@@ -626,7 +723,8 @@ class Config:
             del images[name]
         for name in ("image_root", "no_image_urls"):
             del images[name]
-        return {"model": self.model, **asdict(self.sampling), **asdict(self.columns), **images}
+        asked = {**asdict(self.sampling), **asdict(self.prompting), **asdict(self.columns)}
+        return {"model": self.model, **asked, **images}
 
 
 def option_classes() -> dict[str, Any]:

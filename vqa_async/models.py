@@ -41,6 +41,41 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """The questions that one row asks, each a record of its own.
+
+    Attributes:
+        id: identity of the row; the ids of its records begin with it.
+        number: which of the questions, from 1.
+        of: how many there are.
+    """
+
+    id: str
+    number: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a record's request is its own, beside its messages.
+
+    Attributes:
+        params: request parameters in place of the run's; a None leaves one to the endpoint.
+        system: system prompt in place of the run's, unless the messages have one; "" sends none, and None
+            leaves it to the run.
+        style: the question style that it was given, "" where none was.
+        question: the question of the row's list that this record asks, "" where it has no list.
+        group: that list.
+    """
+
+    params: Mapping[str, Any] | None = None
+    system: str | None = None
+    style: str = ""
+    question: str = ""
+    group: Group | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One request to make.
 
@@ -50,6 +85,7 @@ class Record:
         row: the input row, passed through to the output unchanged.
         messages: the conversation to send, images in place, without the default system prompt.
         folder: where relative image paths are looked for first ("" means only the working directory).
+        asked: what else is its own of the request; None for what is asked as the run asks.
     """
 
     id: str
@@ -57,6 +93,7 @@ class Record:
     row: Mapping[str, Any]
     messages: tuple[Message, ...]
     folder: str = ""
+    asked: Asked | None = None
 
     @property
     def images(self) -> tuple[ImageRef, ...]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
 
 import orjson
 
 from vqa_async.chat.body import Body, Pieces, opening_of
 from vqa_async.config import Sampling
 from vqa_async.errors import RecordError
-from vqa_async.models import ImageRef, Message, PreparedImage, Role
+from vqa_async.models import Asked, ImageRef, Message, PreparedImage, Role
 from vqa_async.prompts import DEFAULT_SYSTEM_PROMPT
 
 _OPENINGS = {role: f',{{"role":"{role}","content":'.encode() for role in get_args(Role)}
@@ -24,32 +24,46 @@ class RequestForm:
         model: model name to ask for.
         sampling: system prompt and parameters.
         detail: the API's ``detail`` setting for images, None to leave it out.
+        system: system prompt in place of that of ``sampling``, composed from it.
     """
 
-    def __init__(self, model: str, sampling: Sampling, *, detail: str | None = None) -> None:
+    def __init__(
+        self, model: str, sampling: Sampling, *, detail: str | None = None, system: str | None = None
+    ) -> None:
         opening = opening_of(model)
         self._opening = len(opening)
         self._start = opening + b',"messages":['
-        prompt = DEFAULT_SYSTEM_PROMPT if sampling.system_prompt is None else sampling.system_prompt
-        self._system = orjson.dumps({"role": "system", "content": prompt}) if prompt else b""
-        self._end = b"]" + _parameters(sampling) + b"}"
+        if system is None:
+            system = DEFAULT_SYSTEM_PROMPT if sampling.system_prompt is None else sampling.system_prompt
+        self._system = _system(system)
+        self._parameters = _parameters(sampling)
+        self._end = _end(self._parameters)
         self._image_end = (f'","detail":"{detail}"' if detail else '"').encode() + b"}}"
 
-    def body(self, messages: Sequence[Message], images: Sequence[PreparedImage]) -> Body:
+    def body(
+        self, messages: Sequence[Message], images: Sequence[PreparedImage], asked: Asked | None = None
+    ) -> Body:
         """The request body for ``messages``, whose image references stand for ``images`` in order.
+
+        ``asked`` says what of it is the record's own.
 
         Raises:
             RecordError: a text holds unpaired surrogates, which no JSON body can carry.
         """
         pieces = Pieces(self._start)
-        system = b"" if any(message.role == "system" for message in messages) else self._system
+        system, end = self._system, self._end
+        if asked is not None:
+            system = system if asked.system is None else _system(asked.system)
+            end = end if asked.params is None else _end(_merged(self._parameters, asked.params))
+        if any(message.role == "system" for message in messages):
+            system = b""
         pieces.text(system)
         rest = iter(images)
         for number, message in enumerate(messages):
             pieces.text(_OPENINGS[message.role] if number or system else _OPENINGS[message.role][1:])
             self._content(message.parts, rest, pieces)
             pieces.text(b"}")
-        pieces.text(self._end)
+        pieces.text(end)
         return pieces.body(self._opening)
 
     def _content(
@@ -83,12 +97,27 @@ def _string(text: str) -> bytes:
         ) from None
 
 
-def _parameters(sampling: Sampling) -> bytes:
-    """The request's parameters as `,"name":value` pairs; empty where all are the endpoint's own."""
+def _system(prompt: str) -> bytes:
+    """The system prompt as a message; empty where there is none."""
+    return b'{"role":"system","content":' + _string(prompt) + b"}" if prompt else b""
+
+
+def _end(parameters: Mapping[str, Any]) -> bytes:
+    """The end of a body: the request's parameters."""
+    return b"]," + orjson.dumps(parameters)[1:] if parameters else b"]}"
+
+
+def _merged(parameters: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``parameters`` with a record's own in their place, of which None leaves one to the endpoint."""
+    left_out = {name for name, value in own.items() if value is None}
+    return {name: value for name, value in {**parameters, **own}.items() if name not in left_out}
+
+
+def _parameters(sampling: Sampling) -> dict[str, Any]:
+    """The parameters of every request."""
     chosen = {
         "temperature": sampling.temperature,
         "max_tokens": sampling.max_tokens,
         "seed": sampling.seed,
     }
-    given = {name: value for name, value in chosen.items() if value is not None} | sampling.extra_fields()
-    return b"," + orjson.dumps(given)[1:-1] if given else b""
+    return {name: value for name, value in chosen.items() if value is not None} | sampling.extra_fields()

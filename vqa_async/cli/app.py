@@ -29,6 +29,7 @@ from vqa_async.config import (
     ImageOptions,
     JournalOptions,
     Limits,
+    Prompting,
     RetryPolicy,
     Sampling,
     Timeouts,
@@ -153,6 +154,7 @@ def run(
     endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
     config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
     sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
+    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
     format: Annotated[Format, Parameter(group=_ASK)] = "auto",
@@ -175,7 +177,7 @@ def run(
     config
         TOML file with any of these options, by their names with _ for -. Flags and VQA_ variables win.
     limit
-        Only the first so many records.
+        Only the first so many rows.
     format
         What INPUT is, where its content does not tell.
     output
@@ -188,7 +190,19 @@ def run(
     from vqa_async.cli.running import run_job
 
     named = named_endpoints(config)
-    options = Config(endpoint, sampling, columns, images, limits, budget, timeouts, retry, journal, named)
+    options = Config(
+        endpoint,
+        sampling,
+        columns,
+        images,
+        limits,
+        budget,
+        timeouts,
+        retry,
+        journal,
+        named,
+        prompting=prompting,
+    )
     return run_job(options, input, output, limit=limit, format=format, json=json, quiet=quiet)
 
 
@@ -201,6 +215,7 @@ def check(
     config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
     offline: Annotated[bool, Parameter(group=_WHERE)] = False,
     sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
+    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
     format: Annotated[Format, Parameter(group=_ASK)] = "auto",
@@ -224,7 +239,7 @@ def check(
     offline
         Ask no endpoint, though a model is named: nothing is sent, nothing is spent.
     limit
-        Only the first so many records.
+        Only the first so many rows.
     format
         What INPUT is, where its content does not tell.
     json
@@ -234,7 +249,7 @@ def check(
 
     named = named_endpoints(config)
     options = Config(
-        endpoint, sampling, columns, images, limits, budget, timeouts, RetryPolicy(), JournalOptions(), named
+        endpoint, sampling, columns, images, limits, budget, timeouts, endpoints=named, prompting=prompting
     )
     return check_input(options, input, limit=limit, format=format, offline=offline, json=json)
 
@@ -278,6 +293,24 @@ def export(
     from vqa_async.cli.exporting import export_answers
 
     return export_answers(source, output, format=format)
+
+
+@app.command(sort_key=7)
+def prompts(
+    *,
+    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
+    system_prompt: Annotated[str | None, Parameter(group=_ASK)] = None,
+) -> int:
+    """Show the question styles and domain packs; with options, the system prompt that they make.
+
+    Parameters
+    ----------
+    system_prompt
+        What the rest is added to. Default: that of the pipeline guide.
+    """
+    from vqa_async.cli.prompting import show_prompts
+
+    return show_prompts(prompting, system_prompt)
 
 
 @app.command(sort_key=1)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from vqa_async.config import Columns
-from vqa_async.errors import InputError
+from vqa_async.config import Columns, Prompting, Sampling
+from vqa_async.errors import ConfigError, InputError
 from vqa_async.keytable import KeyTable
+from vqa_async.prompts import Asking
 from vqa_async.sources import open_source, places_of
 from vqa_async.sources.source import Source
 
@@ -22,11 +23,17 @@ def last_input(run: dict[str, Any]) -> Source | None:
     if path == "-":
         return None
     settings = run.get("settings", {})
-    columns = Columns(**{f.name: settings[f.name] for f in fields(Columns) if f.name in settings})
     try:
-        return open_source(path, columns, prompt=settings.get("prompt", ""), format=run.get("format", "auto"))
-    except InputError:
+        sampling = Sampling(prompt=settings.get("prompt", ""))
+        asking = Asking(sampling, Prompting(**_of(Prompting, settings)))
+        columns = Columns(**_of(Columns, settings))
+        return open_source(path, columns, asking=asking, format=run.get("format", "auto"))
+    except ConfigError:  # InputError is one: the input is gone
         return None
+
+
+def _of(options: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    return {f.name: settings[f.name] for f in fields(options) if f.name in settings}
 
 
 async def last_places(run: dict[str, Any]) -> KeyTable | None:

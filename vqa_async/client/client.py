@@ -33,7 +33,7 @@ from vqa_async.errors import JournalError, RateLimited, RequestError, VQAError
 from vqa_async.images import ImageLoader
 from vqa_async.limits import Hedging
 from vqa_async.models import AttemptFailed, Completion, Failure, Record, Result, Success
-from vqa_async.qa import parse_pairs
+from vqa_async.qa import answer_pairs, parse_pairs
 from vqa_async.retry import next_wait
 from vqa_async.spending import Spending
 from vqa_async.tokens import TokenEstimator
@@ -157,7 +157,7 @@ class VLMClient:
         self._courses.add(course)
         try:
             async with self._images.prepare(record.images, record.folder) as images:
-                course.body = self._form.body(record.messages, images)
+                course.body = self._form.body(record.messages, images, record.asked)
                 course.once = idempotency_key(record, course.body)
                 course.images = images
                 return await self._until_answered(course)
@@ -245,10 +245,12 @@ class VLMClient:
         text = self._secrets.removed(completion.text)  # once more: JSON escapes may have hidden one
         if text is not completion.text:
             completion = replace(completion, text=text)
+        asked = course.record.asked
+        question = asked.question if asked is not None else ""
         return Success(
             record=course.record,
             completion=completion,
-            pairs=parse_pairs(text),
+            pairs=answer_pairs(question, text) if question else parse_pairs(text),
             endpoint=endpoint.url,
             attempts=course.count,
             latency_s=latency_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -19,7 +20,7 @@ from vqa_async.client import VLMClient
 from vqa_async.config import Config
 from vqa_async.endpoints import EndpointPool
 from vqa_async.engine.run import Run
-from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
+from vqa_async.errors import ConfigError, DiskError, JournalError, RecordError, VQAError
 from vqa_async.events import (
     Event,
     Notice,
@@ -33,6 +34,7 @@ from vqa_async.images import ImageLoader, ImageStatistics
 from vqa_async.journal import Journal, JournalPaths
 from vqa_async.models import AttemptFailed, Failure, Record, Result
 from vqa_async.preflight import EndpointCheck, check_endpoints
+from vqa_async.prompts import asking_for
 from vqa_async.sources import InputFormat, Rows, Source, open_source, rows_source
 from vqa_async.spending import Spending
 from vqa_async.transport import Transport
@@ -82,6 +84,7 @@ class Engine:
     ) -> None:
         self._transport = transport
         self.config = config
+        self._asking = asking_for(config)
         self._client = client
         self._pool = pool
         self._images = images
@@ -108,8 +111,9 @@ class Engine:
             >>> result = await engine.generate({"image": "cat.jpg", "conversation": "What is this?"})
             >>> print(result.text if result.ok else result.error)
         """
-        async with self._rows([record]) as source:
-            item = await anext(aiter(source))
+        async with self._rows([record], check_columns=False) as source:
+            item, *others = [item async for item in source]
+        item = _several(item, 1 + len(others)) if others else item
         result = item if isinstance(item, Failure) else await self._answer(item)
         self._ended.count(result)
         self.notify(RecordFinished(result))
@@ -135,7 +139,7 @@ class Engine:
                 20 bytes each while the stream lasts, by which repeats are told apart; Records cost none.
 
         Yields:
-            Success or Failure for each record.
+            Success or Failure for each record: one for a row, or for each question of its list.
 
         Raises:
             VQAError: the run cannot go on (wrong key, unknown model, outage); what was answered came first.
@@ -199,7 +203,7 @@ class Engine:
         Args:
             input: JSON array, JSONL file, folder of images, or "-" for standard input.
             output: path of OUT.jsonl; failures, settings and lock stand beside it.
-            limit: only the first so many records of the input.
+            limit: only the first so many rows of the input.
             format: ``auto``, ``json``, ``jsonl`` or ``folder``.
             preflight: look at the endpoints before the first record, see the method of this name.
 
@@ -215,8 +219,9 @@ class Engine:
         source = open_source(
             input,
             self.config.columns,
-            prompt=self.config.sampling.prompt,
+            asking=self._asking,
             format=format,
+            limit=limit,
             known=journal.known,
             is_finished=journal.is_finished,
         )
@@ -226,7 +231,6 @@ class Engine:
                 source,
                 deliver=journal.append,
                 save_on_wire=True,
-                limit=limit,
                 before_first=self._look_first if preflight else None,
             ) as run,
         ):
@@ -350,8 +354,8 @@ class Engine:
             await _end(call)
         self._pool.close()
 
-    def _rows(self, records: Rows) -> Source:
-        return rows_source(records, self.config.columns, prompt=self.config.sampling.prompt)
+    def _rows(self, records: Rows, *, check_columns: bool = True) -> Source:
+        return rows_source(records, self.config.columns, asking=self._asking, check_columns=check_columns)
 
     @contextmanager
     def _run(self, source: Source, **how: Any) -> Iterator[Run]:
@@ -410,6 +414,15 @@ async def _close(journal: Journal, summary: RunSummary) -> None:
         if summary.error is None:
             raise
         # The disk that ended the run also refuses the note of it; the lines are what counts.
+
+
+def _several(first: Record | Failure, count: int) -> Failure:
+    """The Failure for a row that cannot have its answers in one result."""
+    record = first.record if isinstance(first, Failure) else first
+    error = RecordError(
+        f"it asks {count} questions, and gets one result each: use stream or run.", code="several_questions"
+    )
+    return Failure(record, error, attempts=0, finished_at=time.time())
 
 
 async def _end(task: asyncio.Future[Any]) -> None:

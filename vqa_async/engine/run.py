@@ -95,7 +95,6 @@ class Run:
         save_on_wire: whether ``deliver`` belongs to the request, so that what is paid for and not yet saved
             never exceeds the permits (a journal); or comes after it, so that a slow reader holds no permit.
         notify: told what happens.
-        limit: only the first so many records.
         before_first: awaited before the first record that is to be asked about, with what the run may spend;
             its VQAError ends the run.
     """
@@ -109,13 +108,11 @@ class Run:
         deliver: Callable[[Result], Awaitable[None]],
         save_on_wire: bool,
         notify: Callable[[Event], None],
-        limit: int | None = None,
         before_first: Callable[[Spending], Awaitable[object]] | None = None,
     ) -> None:
         self._before_first = before_first
         self._client = client
         self._config = config
-        self._limit = limit
         self._read = 0
         self.input_read = False
         self.is_over = False
@@ -228,8 +225,7 @@ class Run:
     def expected(self) -> int:
         """Records that the input holds, as far as can be told from the share of it that was read; else 0."""
         fraction = 1.0 if self.input_read else self.source.fraction()
-        estimate = round(self._read / fraction) if fraction else 0
-        return min(estimate, self._limit or estimate)
+        return round(self._read / fraction) if fraction else 0
 
     def stop(self, reason: VQAError | str) -> None:
         """Send nothing new; let what is on the wire finish within ``drain_timeout``; leave the rest open.
@@ -277,8 +273,6 @@ class Run:
                 elif await self._may_begin():
                     await self._records.put(item, _shared(item))
                 self._read += 1
-                if self._read == self._limit:
-                    break
             self.input_read = True
         except Exception as error:
             # The caller's iterable may raise anything: what came before it is still answered and kept,

@@ -22,6 +22,7 @@ from vqa_async.journal.replay import FAILED, SUCCEEDED, Replayed, replay
 from vqa_async.journal.writer import AppendFile, Writer, disk_error, see_through
 from vqa_async.keytable import RecordTable
 from vqa_async.models import Result, Success
+from vqa_async.prompts import wording
 
 _SUCCESSES, _FAILURES = 0, 1
 
@@ -53,7 +54,7 @@ class Journal:
     ) -> None:
         self.paths = JournalPaths.of(output)
         self._options = config.journal
-        self._settings = config.answer_settings()
+        self._settings = config.answer_settings() | wording(config)
         self._output_key = config.columns.output_key
         where = source if source == "-" else os.path.abspath(source)
         self._source = {"input": where, "limit": limit, "format": format}

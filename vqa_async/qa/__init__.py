@@ -25,7 +25,7 @@ from vqa_async.qa.labelled import read_labelled
 from vqa_async.qa.numbered import read_numbered
 from vqa_async.qa.structured import read_json, read_table
 
-__all__ = ["format_pairs", "parse_pairs"]
+__all__ = ["answer_pairs", "format_pairs", "parse_pairs"]
 
 # The guide's own form with nothing unusual in it, which is what well-behaved models answer: each question on
 # one line without an end of sentence in its middle, after which a label could stand, each answer on one line
@@ -52,6 +52,20 @@ def parse_pairs(text: str) -> tuple[QAPair, ...]:
     if _GUIDE_FORM.fullmatch(text):
         return tuple(QAPair(question, answer) for question, answer in _GUIDE_PAIR.findall(text))
     return read_any_form(text)
+
+
+def answer_pairs(question: str, text: str) -> tuple[QAPair, ...]:
+    """The pair of ``question`` and its answer ``text``, without the model's reasoning before it.
+
+    Where the answer is labelled questions and answers itself, as by a model that was told to write such,
+    those are given. Lists, tables and JSON are not looked into: they are answers like others.
+
+    Example:
+        >>> answer_pairs("Is it night?", "Yes.")
+        (QAPair(question='Is it night?', answer='Yes.'),)
+    """
+    body = _without_reasoning(text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    return read_labelled(body.split("\n")) or ((QAPair(question, body),) if body else ())
 
 
 def read_any_form(text: str) -> tuple[QAPair, ...]:

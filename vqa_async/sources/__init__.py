@@ -3,7 +3,9 @@
     references.py    an image field -> image references
     conversation.py  a conversation in any of its forms -> messages, images in place
     identity.py      ids that survive reordering, and the rule for repeats
-    rows.py          one row -> Record or Failure (these four are pure)
+    questions.py     a row's list of questions, and its own request parameters
+    asks.py          what else it may ask: by templates, styles, columns
+    rows.py          one row -> Record or Failure (these six are pure)
     chunks.py        the bytes of a file, a pipe or standard input
     pieces.py        a text that arrives in pieces, held up to a limit
     jsonl.py         bytes -> lines -> rows

@@ -18,17 +18,17 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
-from vqa_async.config import Columns
+from vqa_async.config import Columns, Sampling
 from vqa_async.errors import InputError
 from vqa_async.keytable import KeyTable, RecordTable
 from vqa_async.models import Failure, Record
-from vqa_async.prompts import DEFAULT_PROMPT
+from vqa_async.prompts import DEFAULT_PROMPT, Asking
 from vqa_async.sources.chunks import Chunks
 from vqa_async.sources.folder import read_folder
 from vqa_async.sources.formats import InputFormat, file_format
 from vqa_async.sources.json_values import JsonValues
 from vqa_async.sources.jsonl import JsonLines
-from vqa_async.sources.rows import RowReader
+from vqa_async.sources.rows import RowReader, Several
 
 Rows: TypeAlias = Iterable[Mapping[str, Any] | Record] | AsyncIterable[Mapping[str, Any] | Record]
 """What Python callers may give for an input: rows or Records, from anything that can be iterated."""
@@ -58,19 +58,37 @@ class Source:
         name: str,
         folder: str,
         fraction: Callable[[], float | None] = lambda: None,
+        limit: int | None = None,
     ) -> None:
         self.name = name
         self.folder = folder
-        self._results = results
+        self._rows = 0
+        self._limit = limit
+        self._results = self._apart(results)
         self._fraction = fraction
 
     def __repr__(self) -> str:
-        fraction = self._fraction()
+        fraction = self.fraction()
         return f"<Source {self.name}{'' if fraction is None else f', {fraction:.0%} read'}>"
 
     def fraction(self) -> float | None:
-        """Share of the input's bytes that became records so far, from 0 to 1; None where it is not known."""
-        return self._fraction()
+        """Share of the input that became records so far, from 0 to 1: of its bytes, or of the rows that are
+        wanted. None where it is not known."""
+        fraction = self._fraction()
+        return fraction if self._limit is None else max(fraction or 0.0, self._rows / self._limit)
+
+    async def _apart(self, results: _Results) -> _Results:
+        """Row by row, up to the limit; a row of several questions as so many records."""
+        async with aclosing(results):
+            async for result in results:
+                self._rows += 1
+                if type(result) is Several:
+                    for one in result.records:
+                        yield one
+                else:
+                    yield result
+                if self._rows == self._limit:
+                    return
 
     def __aiter__(self) -> AsyncIterator[Record | Failure]:
         # The generator itself: one call less for each of millions of records.
@@ -94,7 +112,9 @@ def open_source(
     columns: Columns | None = None,
     *,
     prompt: str = "",
+    asking: Asking | None = None,
     format: InputFormat = "auto",
+    limit: int | None = None,
     clock: Callable[[], float] = time.time,
     known: RecordTable | None = None,
     is_finished: Callable[[bytes], bool] = lambda _: False,
@@ -105,7 +125,9 @@ def open_source(
         path: the input; nothing but its status is read before the first record is asked for.
         columns: which fields hold the images and the conversation.
         prompt: question for rows without a conversation, and for the images of a folder.
+        asking: how rows are asked, in place of ``prompt``.
         format: what it is, where content and suffix do not tell.
+        limit: only the first so many rows.
         clock: gives the Unix time in seconds.
         known: what earlier runs know of records; the ids of the input are noted in it.
         is_finished: whether a record in that state needs no request. Those come as ``Finished``, with their
@@ -114,17 +136,19 @@ def open_source(
     Raises:
         InputError: there is no such input. Iterating raises it too: when the input cannot be read, is empty,
             is no JSON in any form, or breaks off in the middle (then after all records before that place).
+        ConfigError: iterating raises it at the first row, where a template does not fit that.
     """
     location = os.fspath(path)
-    columns = columns or Columns()
+    columns, asking = columns or Columns(), asking or Asking(Sampling(prompt=prompt))
+    known_before: dict[str, Any] = {"clock": clock, "known": known, "is_finished": is_finished}
     if format == "folder" or _is_folder(location):
-        rows = RowReader(columns, folder=location, clock=clock, known=known, is_finished=is_finished)
-        images = read_folder(location, columns, rows, prompt=prompt or DEFAULT_PROMPT)
-        return Source(images, name=location, folder=location)
+        rows = RowReader(columns, asking=asking, folder=location, **known_before)
+        images = read_folder(location, columns, rows, prompt=asking.prompt or DEFAULT_PROMPT)
+        return Source(images, name=location, folder=location, limit=limit)
     folder = "" if location == "-" else os.path.dirname(location)
-    rows = RowReader(columns, prompt=prompt, folder=folder, clock=clock, known=known, is_finished=is_finished)
+    rows = RowReader(columns, asking=asking, folder=folder, **known_before)
     file = _File(location, rows, format)
-    return Source(file.results(), name=location, folder=folder, fraction=file.fraction)
+    return Source(file.results(), name=location, folder=folder, fraction=file.fraction, limit=limit)
 
 
 def rows_source(
@@ -132,6 +156,8 @@ def rows_source(
     columns: Columns | None = None,
     *,
     prompt: str = "",
+    asking: Asking | None = None,
+    check_columns: bool = True,
     folder: str = "",
     clock: Callable[[], float] = time.time,
 ) -> Source:
@@ -141,10 +167,19 @@ def rows_source(
         rows: dicts, or Records, which pass through untouched; a generator is asked for one row at a time.
         columns: which fields hold the images and the conversation; images may also be bytes or path objects.
         prompt: question for rows without a conversation.
+        asking: how rows are asked, in place of ``prompt``.
+        check_columns: hold the templates against the first row, see ``RowReader``.
         folder: where relative image paths are looked for first.
         clock: gives the Unix time in seconds.
     """
-    reader = RowReader(columns or Columns(), prompt=prompt, folder=folder, clock=clock)
+    reader = RowReader(
+        columns or Columns(),
+        prompt=prompt,
+        asking=asking,
+        check_columns=check_columns,
+        folder=folder,
+        clock=clock,
+    )
     return Source(_read_rows(rows, reader), name="rows", folder=folder)
 
 
