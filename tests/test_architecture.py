@@ -35,6 +35,8 @@ DOORS = {
     "rich": {"cli"},
     "uvloop": {"api"},
     "genai_prices": {"spending"},
+    "jsonschema": {"structured"},
+    "json_repair": {"structured"},
     "pytest_asyncio": {"testing"},
 }
 

@@ -25,10 +25,19 @@ class RequestForm:
         sampling: system prompt and parameters.
         detail: the API's ``detail`` setting for images, None to leave it out.
         system: system prompt in place of that of ``sampling``, composed from it.
+        fixed: request parameters that a record's own do not replace.
+        words: what is said below the question.
     """
 
     def __init__(
-        self, model: str, sampling: Sampling, *, detail: str | None = None, system: str | None = None
+        self,
+        model: str,
+        sampling: Sampling,
+        *,
+        detail: str | None = None,
+        system: str | None = None,
+        fixed: Mapping[str, Any] | None = None,
+        words: str = "",
     ) -> None:
         opening = opening_of(model)
         self._opening = len(opening)
@@ -36,16 +45,26 @@ class RequestForm:
         if system is None:
             system = DEFAULT_SYSTEM_PROMPT if sampling.system_prompt is None else sampling.system_prompt
         self._system = _system(system)
-        self._parameters = _parameters(sampling)
+        self._fixed = dict(fixed or {})
+        self._words = words
+        self._parameters = _parameters(sampling) | self._fixed
         self._end = _end(self._parameters)
         self._image_end = (f'","detail":"{detail}"' if detail else '"').encode() + b"}}"
 
     def body(
-        self, messages: Sequence[Message], images: Sequence[PreparedImage], asked: Asked | None = None
+        self,
+        messages: Sequence[Message],
+        images: Sequence[PreparedImage],
+        asked: Asked | None = None,
+        room: int | None = None,
     ) -> Body:
         """The request body for ``messages``, whose image references stand for ``images`` in order.
 
-        ``asked`` says what of it is the record's own.
+        Args:
+            messages: the conversation.
+            images: its images, prepared.
+            asked: what of it is the record's own.
+            room: length of the answer at most, in tokens, in place of what the parameters say.
 
         Raises:
             RecordError: a text holds unpaired surrogates, which no JSON body can carry.
@@ -54,7 +73,12 @@ class RequestForm:
         system, end = self._system, self._end
         if asked is not None:
             system = system if asked.system is None else _system(asked.system)
-            end = end if asked.params is None else _end(_merged(self._parameters, asked.params))
+            end = end if asked.params is None else _end(self._own(asked))
+        if room is not None:
+            own = self._own(asked)
+            end = _end({**own, _room_in(own): room})
+        if self._words:
+            messages = _with_words(messages, self._words)
         if any(message.role == "system" for message in messages):
             system = b""
         pieces.text(system)
@@ -65,6 +89,17 @@ class RequestForm:
             pieces.text(b"}")
         pieces.text(end)
         return pieces.body(self._opening)
+
+    def room(self, asked: Asked | None) -> int | None:
+        """Length of a record's answer at most, in tokens; None where that is left to the endpoint."""
+        own = self._own(asked)
+        room = own.get(_room_in(own))
+        return room if isinstance(room, int) else None
+
+    def _own(self, asked: Asked | None) -> Mapping[str, Any]:
+        if asked is None or asked.params is None:
+            return self._parameters
+        return _merged(self._parameters, asked.params) | self._fixed
 
     def _content(
         self, parts: Sequence[str | ImageRef], images: Iterator[PreparedImage], pieces: Pieces
@@ -121,3 +156,18 @@ def _parameters(sampling: Sampling) -> dict[str, Any]:
         "seed": sampling.seed,
     }
     return {name: value for name, value in chosen.items() if value is not None} | sampling.extra_fields()
+
+
+def _room_in(parameters: Mapping[str, Any]) -> str:
+    """The name under which the length of an answer is bounded; some models know only the newer one."""
+    return "max_completion_tokens" if "max_completion_tokens" in parameters else "max_tokens"
+
+
+def _with_words(messages: Sequence[Message], words: str) -> Sequence[Message]:
+    """``messages`` with ``words`` below the last of the user's turns."""
+    at = max((n for n, message in enumerate(messages) if message.role == "user"), default=-1)
+    if at < 0:
+        return (*messages, Message("user", (words,)))
+    *before, last = messages[at].parts or ("",)
+    parts = (*before, f"{last}\n\n{words}") if isinstance(last, str) else (*before, last, words)
+    return (*messages[:at], Message("user", parts), *messages[at + 1 :])

@@ -91,12 +91,11 @@ def _text_of(message: dict[str, Any], finish_reason: object, body: bytes) -> str
     if isinstance(content, str) and any(not char.isspace() and char not in _INVISIBLE for char in content):
         return content
     if content is None or isinstance(content, str):
-        reason = (
-            " (cut off at max_tokens before any text: raise --max-tokens)"
-            if finish_reason == "length"
-            else ""
-        )
-        raise _no_text("empty_response", f"The model's answer is empty{reason}.", body)
+        cut_off = finish_reason == "length"
+        reason = " (cut off at max_tokens before any text: raise --max-tokens)" if cut_off else ""
+        error = _no_text("empty_response", f"The model's answer is empty{reason}.", body)
+        error.cut_off = cut_off
+        raise error
     raise _no_text("malformed_content", "The answer's content is not text.", body)
 
 

@@ -9,5 +9,7 @@ secrets    what must not appear in anything that is kept
 
 from vqa_async.client.client import VLMClient
 from vqa_async.client.course import Save, Wait
+from vqa_async.client.forms import Forms
+from vqa_async.client.reasking import Reasks
 
-__all__ = ["Save", "VLMClient", "Wait"]
+__all__ = ["Forms", "Reasks", "Save", "VLMClient", "Wait"]

@@ -17,15 +17,26 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from vqa_async.chat import RequestForm
-from vqa_async.client.course import BUDGET, JOURNAL, RETRY, TURN, Course, Save, Wait, idempotency_key
+from vqa_async.client.course import (
+    BUDGET,
+    JOURNAL,
+    RETRY,
+    TURN,
+    Course,
+    Save,
+    Wait,
+    detached,
+    idempotency_key,
+)
 from vqa_async.client.exchange import Exchange
 from vqa_async.client.hedging import HedgedExchange
+from vqa_async.client.reasking import Reasks
 from vqa_async.client.secrets import Secrets
 from vqa_async.config import Budget, Limits, RetryPolicy, Timeouts
 from vqa_async.endpoints import EndpointPool, EndpointState
@@ -51,6 +62,7 @@ class VLMClient:
         timeouts, limits, retry: the bounds.
         spending: what may be sent and spent by calls that bring none of their own; default: anything.
         tokens: estimates what requests take; only asked where tokens are limited.
+        reasks: asks again because of an answer; default: each is good as it is.
         secrets: strings that must not appear in anything that is kept (keys, secret headers).
         rng: source of jitter.
         sleep: how to wait between attempts; tests bring a virtual one.
@@ -68,6 +80,7 @@ class VLMClient:
         retry: RetryPolicy,
         spending: Spending | None = None,
         tokens: TokenEstimator | None = None,
+        reasks: Reasks | None = None,
         secrets: Sequence[str] = (),
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -85,7 +98,9 @@ class VLMClient:
             limits=limits,
             tokens=tokens or TokenEstimator(""),
             secrets=self._secrets,
+            reasks=reasks,
         )
+        self._reasks = reasks
         rule = Hedging(limits.hedge_share()) if limits.hedge else None
         self._hedging = HedgedExchange(self._exchange, pool, rule) if rule else None
         self._rng = rng or random.Random()
@@ -157,9 +172,11 @@ class VLMClient:
         self._courses.add(course)
         try:
             async with self._images.prepare(record.images, record.folder) as images:
+                course.images = images
+                if self._reasks is not None:
+                    return await self._reasks.until_good(course, self._until_answered)
                 course.body = self._form.body(record.messages, images, record.asked)
                 course.once = idempotency_key(record, course.body)
-                course.images = images
                 return await self._until_answered(course)
         except JournalError:
             raise
@@ -206,7 +223,7 @@ class VLMClient:
 
     def _tell(self, state: RetryCallState) -> None:
         course, error = _course_of(state)
-        course.notify(AttemptFailed(course.record.id, _detached(error), course.count, state.upcoming_sleep))
+        course.notify(AttemptFailed(course.record.id, detached(error), course.count, state.upcoming_sleep))
 
     async def _attempt(self, course: Course) -> Success:
         estimate = self._exchange.estimate(course)
@@ -245,17 +262,23 @@ class VLMClient:
         text = self._secrets.removed(completion.text)  # once more: JSON escapes may have hidden one
         if text is not completion.text:
             completion = replace(completion, text=text)
-        asked = course.record.asked
-        question = asked.question if asked is not None else ""
+        structured: Any = None
+        if self._reasks is not None:
+            completion, pairs, structured = self._reasks.read(completion, course, self._secrets.removed)
+        else:
+            asked = course.record.asked
+            question = asked.question if asked is not None else ""
+            pairs = answer_pairs(question, text) if question else parse_pairs(text)
         return Success(
             record=course.record,
             completion=completion,
-            pairs=answer_pairs(question, text) if question else parse_pairs(text),
+            pairs=pairs,
             endpoint=endpoint.url,
             attempts=course.count,
             latency_s=latency_s,
             finished_at=time.time(),
             request_digest=course.body.digest,
+            structured=structured,
         )
 
     def _settled(self, error: VQAError, course: Course) -> VQAError:
@@ -264,7 +287,7 @@ class VLMClient:
         if isinstance(error, RequestError):
             error.attempts = course.count
             error.elapsed_s = course.elapsed_s(self._pool.now())
-        return _detached(error)
+        return detached(error)
 
     def read(self, response: Response) -> Completion:
         """The completion in ``response``.
@@ -290,12 +313,3 @@ def _unexpected(error: Exception) -> VQAError:
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     where = f"{PurePath(frame.f_code.co_filename).name}:{line}"
     return VQAError(f"Unexpected {type(error).__name__} at {where}: {error}", code="internal")
-
-
-_E = TypeVar("_E", bound=VQAError)
-
-
-def _detached(error: _E) -> _E:
-    """``error`` without traceback and context: through their frames it would keep the images in memory."""
-    error.__traceback__ = error.__context__ = error.__cause__ = None
-    return error

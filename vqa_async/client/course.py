@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from vqa_async.chat import Body
 from vqa_async.endpoints import EndpointState
-from vqa_async.errors import RequestError
+from vqa_async.errors import RequestError, VQAError
 from vqa_async.models import AttemptFailed, PreparedImage, Record, Result
 from vqa_async.spending import Spending
 from vqa_async.transport import Phase
@@ -43,6 +43,7 @@ class Course:
     """One record on its way: what is asked, who is to be told, and what happened so far."""
 
     __slots__ = (
+        "asking",
         "body",
         "count",
         "counted",
@@ -86,6 +87,7 @@ class Course:
         self.first_at = 0.0
         self.endpoint: EndpointState | None = None
         self.first_error: RequestError | None = None
+        self.asking: object = None  # whoever asks again keeps here what it must know
 
     def sizes(self) -> list[tuple[int, int]]:
         """Width and height of each image."""
@@ -103,3 +105,12 @@ def idempotency_key(record: Record, body: Body) -> str:
     because a server that knows the key but not the body refuses the request.
     """
     return blake2b(f"{record.id}\n{body.digest}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+_E = TypeVar("_E", bound=VQAError)
+
+
+def detached(error: _E) -> _E:
+    """``error`` without traceback and context: through their frames it would keep the images in memory."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error

@@ -7,6 +7,8 @@ import time
 
 from vqa_async.chat import read_completion, read_error, read_usage
 from vqa_async.client.course import Course
+from vqa_async.client.forms import FormRefused
+from vqa_async.client.reasking import Reasks
 from vqa_async.client.secrets import Secrets
 from vqa_async.config import Limits, Timeouts
 from vqa_async.endpoints import EndpointPool, EndpointState
@@ -28,9 +30,19 @@ class Exchange:
         timeouts, limits: the bounds.
         tokens: estimates what they take, and learns from what they took.
         secrets: what replies are searched for before anything else reads them.
+        reasks: says what each endpoint is asked, where that is not the same for all.
     """
 
-    __slots__ = ("_limits", "_next_settlement", "_pool", "_secrets", "_timeouts", "_tokens", "_transport")
+    __slots__ = (
+        "_limits",
+        "_next_settlement",
+        "_pool",
+        "_reasks",
+        "_secrets",
+        "_timeouts",
+        "_tokens",
+        "_transport",
+    )
 
     def __init__(
         self,
@@ -41,7 +53,9 @@ class Exchange:
         limits: Limits,
         tokens: TokenEstimator,
         secrets: Secrets,
+        reasks: Reasks | None = None,
     ) -> None:
+        self._reasks = reasks
         self._pool = pool
         self._transport = transport
         self._timeouts = timeouts
@@ -62,6 +76,8 @@ class Exchange:
         """Send the request of ``course`` to ``endpoint``, for which a permit is held, and read the reply."""
         usage: Usage | None = None
         response: Response | None = None
+        if self._reasks is not None:
+            self._reasks.ask(course, endpoint)
         try:
             request = endpoint.request(course.body, self._timeouts, self._limits, once=course.once)
             course.phase = request.phase
@@ -80,6 +96,11 @@ class Exchange:
                 usage = _taken_in_vain(response, error, estimate)
             error.endpoint = endpoint.url
             self._secrets.redact(error)  # before anybody is told
+            if self._reasks is not None:
+                if self._reasks.refused(course, endpoint, error):
+                    self._pool.answered(endpoint, sent_at=sent_at)
+                    raise FormRefused from None
+                self._reasks.lost(course, usage or Usage())
             if isinstance(error, AuthError) and endpoint.key_hint:
                 error.message = f"{error.message.rstrip('. ')}. {endpoint.key_hint}"
             is_for_all = isinstance(error, RateLimited) and endpoint.refuses_others(course.record.id)
@@ -97,6 +118,8 @@ class Exchange:
         finally:
             self._settle(course.spending, estimate, usage)
         self._pool.succeeded(endpoint, sent_at=sent_at)
+        if self._reasks is not None:
+            self._reasks.taken(course, endpoint)
         if estimate is not None:
             self._pool.settled(endpoint, usage.prompt_tokens + usage.completion_tokens - estimate.total)
             self._tokens.correct(course.body.text_bytes, course.sizes(), completion.usage)

@@ -154,6 +154,11 @@ class EndpointPool:
         """What was sent at ``sent_at`` was cancelled."""
         endpoint.gate.failed(self.now(), sent_at=sent_at)
 
+    def answered(self, endpoint: EndpointState, *, sent_at: float) -> None:
+        """``endpoint`` refused what was sent at ``sent_at`` for its form: it is there."""
+        endpoint.breaker.answered()
+        endpoint.gate.failed(self.now(), sent_at=sent_at)
+
     def settled(self, endpoint: EndpointState, tokens: float) -> None:
         """A request took ``tokens`` more than it was estimated at (fewer: a negative number)."""
         if endpoint.gate.rates.counts_tokens:
