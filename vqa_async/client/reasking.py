@@ -1,4 +1,4 @@
-"""Asking again because of the answer, which does not fit or was cut off; or in another form, if one is refused.
+"""Asking again: for an answer that fits, for one that is whole, or in another form where one is refused.
 
 What failed on its way is not the matter here (retry.py): these requests were answered, and each is paid for.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any, Final
 
 NOTHING: Final = object()
@@ -17,6 +16,14 @@ _REASONING_END = re.compile(r"</(?:think|thinking|thought|reasoning|reflection|a
 _FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
 
 
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+# Not strict: models put real line breaks into strings.
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_no_number)
+
+
 def parse(text: str, *, mend: bool) -> Any:
     """The JSON value in ``text``, NOTHING where there is none.
 
@@ -26,43 +33,51 @@ def parse(text: str, *, mend: bool) -> Any:
             answer that was cut off, of which half would pass for the whole.
     """
     body = _REASONING_END.split(text)[-1].strip()
-    for candidate in _candidates(body):
+    for candidate in (body, *_FENCED.findall(body)[:1]):
         value = _loaded(candidate)
         if value is not NOTHING:
             return value
-    return _mended(body) if mend else NOTHING
+    value = _among_words(body)
+    return _mended(body) if value is NOTHING and mend else value
 
 
-def _candidates(body: str) -> Iterator[str]:
-    yield body
-    if fenced := _FENCED.search(body):
-        yield fenced[1]
-    starts = [at for at in (body.find("{"), body.find("[")) if at >= 0]
-    if starts:
-        yield body[min(starts) : max(body.rfind("}"), body.rfind("]")) + 1]
+def _among_words(body: str) -> Any:
+    """The first object in ``body``, or list of objects; else the first list, for prose has brackets too."""
+    found = [value for at in _starts(body) if (value := _loaded_at(body, at)) is not NOTHING]
+    objects = (value for value in found if isinstance(value, dict) or any(isinstance(v, dict) for v in value))
+    return next(objects, found[0] if found else NOTHING)
+
+
+def _starts(body: str) -> list[int]:
+    return sorted(at for at in (body.find("{"), body.find("[")) if at >= 0)
+
+
+def _loaded_at(body: str, at: int) -> Any:
+    try:
+        value, _ = _DECODER.raw_decode(body, at)
+    except (ValueError, RecursionError):
+        return NOTHING
+    return value
 
 
 def _loaded(text: str) -> Any:
+    text = text.strip()
     try:
-        # Not strict: models put real line breaks into strings.
-        return json.loads(text, strict=False, parse_constant=_no_number)
+        value, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):
         return NOTHING
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    return value if end == len(text) else NOTHING
 
 
 def _mended(body: str) -> Any:
-    at = min((at for at in (body.find("{"), body.find("[")) if at >= 0), default=-1)
-    if at < 0 or len(body) > _MOST_MENDED:
+    starts = _starts(body)
+    if not starts or len(body) > _MOST_MENDED:
         return NOTHING
     try:
         from json_repair import repair_json
     except ImportError:  # only with the usual schema, for which our own reader does
         return NOTHING
     try:
-        return _loaded(str(repair_json(body[at:], ensure_ascii=False)))
+        return _loaded(str(repair_json(body[starts[0] :], ensure_ascii=False)))
     except (ValueError, RecursionError):
         return NOTHING
