@@ -36,6 +36,8 @@ DOORS = {
     "rich": {"cli"},
     "uvloop": {"api"},
     "genai_prices": {"spending"},
+    "jsonschema": {"structured"},
+    "json_repair": {"structured"},
     "pytest_asyncio": {"testing"},
 }
 
@@ -168,7 +170,7 @@ def test_decisions_do_no_input_or_output() -> None:
 
 def test_broad_handlers_stand_only_where_an_error_becomes_a_result() -> None:
     """`except Exception` is for a record's error, a caller's iterable and a watcher; nowhere else."""
-    allowed = {"client.py": 1, "engine/run.py": 1, "engine/engine.py": 1}
+    allowed = {"client/client.py": 1, "engine/run.py": 1, "engine/engine.py": 1}
     for path in INSIDE:
         broad = len(re.findall(r"except (?:Base)?Exception\b|except:", path.read_text()))
         assert broad == allowed.get(str(path.relative_to(PACKAGE)), 0), path

@@ -2,9 +2,9 @@
 
 The map. Imports go downwards only; errors, models and keytable are free to all.
 
-    0 words        errors  models  keytable  config
+    0 words        errors  models  keytable  schemas  config
     1 decisions    chat  prompts  qa  retry  limits          no await, no file, no socket, no clock
-                   tokens  spending
+                   tokens  spending  structured
     2 edges        sources  images  transport  endpoints     one kind of I/O each
                    journal
     3 one record   client  preflight

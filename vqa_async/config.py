@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from vqa_async.errors import ConfigError
+from vqa_async.schemas import schema_text
 
 DEFAULT_KEY_VARIABLES = ("DF_API_KEY", "OPENAI_API_KEY")
 """Environment variables that are looked at for the key, in this order, when none is named."""
@@ -350,6 +351,44 @@ def _text_of(path: str, option: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """In which form answers are asked for, and what is done about those that have not got it."""
+
+    structured: bool = False
+    """Ask for pairs as JSON by a schema (response_format). An endpoint that does not take it is asked for
+    JSON, and then in words."""
+
+    schema: str = ""
+    """JSON schema of your own for answers: a file, or module:Model for a pydantic model. The answer is kept
+    as 'structured'. Needs the extra 'structured'."""
+
+    reasks: int = 1
+    """With --structured: times that a record is asked again, with the reason, because its answer does not
+    fit."""
+
+    max_tokens_ceiling: int | None = None
+    """Ask again with twice the max_tokens, up to this, where an answer was cut off. Default: it is kept as it
+    is, and marked."""
+
+    def __post_init__(self) -> None:
+        # It becomes its text here, so that a Config and the run file say all of what is asked.
+        object.__setattr__(self, "schema", schema_text(self.schema))
+        object.__setattr__(self, "structured", bool(self.structured or self.schema))
+        _require(0 <= self.reasks <= 20, "reasks must be from 0 to 20.")
+        ceiling = self.max_tokens_ceiling
+        _require(ceiling is None or ceiling >= 1, "max_tokens_ceiling must be at least 1.")
+
+    def answer_settings(self) -> dict[str, Any]:
+        """Those that change answers, where they are set: outputs that were made without them stay usable."""
+        settings = {
+            "structured": self.structured,
+            "schema": self.schema,
+            "max_tokens_ceiling": self.max_tokens_ceiling,
+        }
+        return {name: value for name, value in settings.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
 class Columns:
     """Which fields of a row are read and written."""
 
@@ -373,7 +412,7 @@ class Columns:
             _require(bool(getattr(self, name)), f"{name} must not be empty.")
         read = (self.image_key, self.conversation_key, self.prompt_key, self.questions_key)
         _require(
-            self.output_key not in (*read, PARAMS_KEY, "qa_pairs", "_meta", "error"),
+            self.output_key not in (*read, PARAMS_KEY, "qa_pairs", "structured", "_meta", "error"),
             f"output_key {self.output_key!r} is taken by another field: choose another name.",
         )
 
@@ -648,6 +687,7 @@ class Config:
     endpoint: Endpoint = field(default_factory=Endpoint)
     sampling: Sampling = field(default_factory=Sampling)
     prompting: Prompting = field(default_factory=Prompting, kw_only=True)
+    answers: Answers = field(default_factory=Answers, kw_only=True)
     columns: Columns = field(default_factory=Columns)
     images: ImageOptions = field(default_factory=ImageOptions)
     limits: Limits = field(default_factory=Limits)
@@ -664,10 +704,22 @@ class Config:
             not self.endpoints or self.endpoint.base_url == (DEFAULT_BASE_URL,),
             "Endpoints are named both by base_url and in [[endpoints]]: use one of the two.",
         )
+        self._require_format_of_ours()
         self._require_one_source(
             "prompt_template", prompt=self.sampling.prompt, prompt_key=self.columns.prompt_key
         )
         self._require_one_source("system_template", system_prompt=self.sampling.system_prompt)
+
+    def _require_format_of_ours(self) -> None:
+        _require(
+            not self.answers.structured or "response_format" not in self.sampling.extra_fields(),
+            "--structured sets response_format, and --extra-body sets it too: give one of the two.",
+        )
+        ceiling, least = self.answers.max_tokens_ceiling, self.sampling.max_tokens
+        _require(
+            ceiling is None or least is None or ceiling > least,
+            f"max_tokens_ceiling must be above max_tokens, which is {least}.",
+        )
 
     def _require_one_source(self, template: str, **others: str | None) -> None:
         given = [name for name, value in others.items() if value and getattr(self.prompting, template)]
@@ -729,7 +781,7 @@ class Config:
         for name in ("image_root", "no_image_urls"):
             del images[name]
         asked = {**asdict(self.sampling), **asdict(self.prompting), **asdict(self.columns)}
-        return {"model": self.model, **asked, **images}
+        return {"model": self.model, **asked, **images, **self.answers.answer_settings()}
 
 
 def option_classes() -> dict[str, Any]:

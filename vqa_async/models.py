@@ -140,7 +140,7 @@ class Completion:
         text: the answer, never empty.
         model: the model's name as the reply gives it ("" where it does not).
         finish_reason: ``stop``, ``length`` (cut off at max_tokens), or what else the endpoint says.
-        usage: tokens spent.
+        usage: tokens spent; where the answer had to be asked for again, by all those answers together.
     """
 
     text: str
@@ -166,10 +166,11 @@ class Success:
         completion: the answer.
         pairs: question-answer pairs read from the answer; empty where it holds none.
         endpoint: base URL that answered.
-        attempts: requests sent for it, this one included.
+        attempts: requests sent for it, this one included; not those whose form an endpoint refused.
         latency_s: seconds the last attempt took, first byte sent to last byte read.
         finished_at: Unix time in seconds.
         request_digest: 128-bit hex digest of the request (texts, parameters, image contents).
+        structured: the answer as a JSON value, where it was asked for by a schema of the user's; else None.
     """
 
     record: Record
@@ -180,6 +181,7 @@ class Success:
     latency_s: float
     finished_at: float
     request_digest: str
+    structured: Any = None
 
     ok: Literal[True] = True
 

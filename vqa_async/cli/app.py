@@ -22,6 +22,7 @@ from vqa_async.cli.console import OutputLost, emit, open_console, say
 from vqa_async.cli.exits import EXIT_CLOSED, EXIT_STOPPED, EXIT_USAGE
 from vqa_async.cli.layers import layers, named_endpoints, split_variable
 from vqa_async.config import (
+    Answers,
     Budget,
     Columns,
     Config,
@@ -165,6 +166,7 @@ def run(
     config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
     sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
     prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
+    answers: Annotated[Answers, Parameter(name="*", group=_ASK)] = Answers(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
     format: Annotated[Format, Parameter(group=_ASK)] = "auto",
@@ -212,6 +214,7 @@ def run(
         journal,
         named,
         prompting=prompting,
+        answers=answers,
     )
     return run_job(options, input, output, limit=limit, format=format, json=json, quiet=quiet)
 
@@ -226,6 +229,7 @@ def check(
     offline: Annotated[bool, Parameter(group=_WHERE)] = False,
     sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
     prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
+    answers: Annotated[Answers, Parameter(name="*", group=_ASK)] = Answers(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
     format: Annotated[Format, Parameter(group=_ASK)] = "auto",
@@ -259,7 +263,16 @@ def check(
 
     named = named_endpoints(config)
     options = Config(
-        endpoint, sampling, columns, images, limits, budget, timeouts, endpoints=named, prompting=prompting
+        endpoint,
+        sampling,
+        columns,
+        images,
+        limits,
+        budget,
+        timeouts,
+        endpoints=named,
+        prompting=prompting,
+        answers=answers,
     )
     return check_input(options, input, limit=limit, format=format, offline=offline, json=json)
 

@@ -43,6 +43,8 @@ def ending(summary: RunSummary) -> list[str]:
     ]
     if s.prompt_tokens or s.completion_tokens:
         lines.append(f"Tokens: {s.prompt_tokens:,} in, {s.completion_tokens:,} out.{_cost(s)}")
+    if s.truncated:
+        lines.append(f"Cut off: {count(s.truncated, 'answer')} at max_tokens, marked 'truncated' in _meta.")
     if s.failed or s.skipped_failed:
         lines.append(f"Failures: {summary.paths.failures}")
     if summary.state == "stopped":
@@ -109,6 +111,7 @@ def as_json(summary: RunSummary, code: int) -> dict[str, Any]:
         "skipped": s.skipped,
         "skipped_failed": s.skipped_failed,
         "retries": s.retries,
+        "truncated": s.truncated,
         "prompt_tokens": s.prompt_tokens,
         "completion_tokens": s.completion_tokens,
         "requests": s.requests,

@@ -1,7 +1,7 @@
 """One run over one source: producer -> bounded queue -> workers -> results kept; drain, cancel, stop rules.
 
 There are somewhat more workers than permits, so that images are prepared and retries waited for without
-leaving a permit unused; the permits (endpoints.py) are what bounds requests. Where their number is found by
+leaving a permit unused; the permits (endpoints) are what bounds requests. Where their number is found by
 trying, so is the number of workers. Everything is bounded, so memory does not depend on the number of
 records. One TaskGroup owns every task.
 
@@ -33,6 +33,10 @@ _READ_AHEAD = 1000
 
 _LONGEST_SILENCE_S = 600.0
 """Seconds between two notices that nothing finishes, at most."""
+
+_TRUNCATED = (
+    "An answer was cut off at max_tokens. It is kept as far as it goes, and marked: 'truncated' in its _meta"
+)
 
 _YOUNG_OBJECTS = 10_000
 
@@ -127,6 +131,7 @@ class Run:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._finished_before = 0
         self._silent_s = 0.0
+        self._told_truncated = False
         self.source = source
         self.started = asyncio.get_running_loop().time()
         self.tally = Tally()
@@ -295,6 +300,15 @@ class Run:
                 self.stop(error)
         return self.stopping is None
 
+    def tell_truncated(self) -> None:
+        """Say that there are answers that were cut off; once."""
+        self._told_truncated = True
+        ceiling = self._config.answers.max_tokens_ceiling
+        advice = (
+            "raise --max-tokens-ceiling" if ceiling else "raise --max-tokens, or give --max-tokens-ceiling"
+        )
+        self._notify(Notice(f"{_TRUNCATED}: {advice}."))
+
     def _may_retry(self) -> bool:
         return self.stopping is None
 
@@ -352,3 +366,5 @@ class _Worker:
             self.is_keeping = False
         run.tally.count(result)
         run._notify(RecordFinished(result))
+        if run.tally.truncated and not run._told_truncated:
+            run.tell_truncated()

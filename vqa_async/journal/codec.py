@@ -61,7 +61,10 @@ def encode_success(success: Success, output_key: str) -> bytes:
     if success.record.asked is not None:
         meta |= _own(success.record.asked)
     pairs = [{"question": pair.question, "answer": pair.answer} for pair in success.pairs]
-    return _line(success.record.row, {output_key: completion.text, "qa_pairs": pairs}, meta)
+    answer: dict[str, Any] = {output_key: completion.text, "qa_pairs": pairs}
+    if success.structured is not None:
+        answer["structured"] = success.structured
+    return _line(success.record.row, answer, meta)
 
 
 def encode_failure(failure: Failure) -> bytes:
