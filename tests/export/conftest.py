@@ -6,18 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from outputs import ASK, answered, failed, keep, picture
-
-PAIRS = {
-    "one": [("What is it?", "A red square.")],
-    "several": [
-        ("Was ist größer, 🦊 or 猫?", 'The "fox", «said» he.\nOn two lines.'),
-        ("Why?", "Because, of it."),
-    ],
-    "url": [("Where?", "On the web.")],
-    "text": [("سؤال؟", "جواب"), ("Q\u2028Q", "a\tb"), ("Third?", "Yes")],
-}
-ALL_PAIRS = [pair for pairs in PAIRS.values() for pair in pairs]
+from outputs import ASK, PAIRS, answered, failed, keep, picture
 
 
 @pytest.fixture

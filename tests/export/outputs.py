@@ -77,3 +77,15 @@ def add_line(path: Path, row: dict[str, Any], result: dict[str, Any], meta: dict
 def json_lines(path: Path) -> list[Any]:
     """The values in a JSONL file, split at line feeds only."""
     return [json.loads(line) for line in path.read_bytes().decode("utf-8", "strict").split("\n")[:-1]]
+
+
+PAIRS = {
+    "one": [("What is it?", "A red square.")],
+    "several": [
+        ("Was ist größer, 🦊 or 猫?", 'The "fox", «said» he.\nOn two lines.'),
+        ("Why?", "Because, of it."),
+    ],
+    "url": [("Where?", "On the web.")],
+    "text": [("سؤال؟", "جواب"), ("Q\u2028Q", "a\tb"), ("Third?", "Yes")],
+}
+ALL_PAIRS = [pair for pairs in PAIRS.values() for pair in pairs]

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ALL_PAIRS, PAIRS
-from outputs import ASK, answered, json_lines, keep, picture
+from outputs import ALL_PAIRS, ASK, PAIRS, answered, json_lines, keep, picture
 
 from vqa_async.errors import ConfigError
 from vqa_async.export import ExportOptions, export_dataset
