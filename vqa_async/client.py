@@ -44,6 +44,7 @@ from vqa_async.models import (
     Completion,
     Failure,
     PreparedImage,
+    QAPair,
     Record,
     Result,
     Success,
@@ -150,6 +151,7 @@ class VLMClient:
         spending: what may be sent and spent by calls that bring none of their own; default: anything.
         tokens: estimates what requests take; only asked where tokens are limited.
         secrets: strings that must not appear in anything that is kept (keys, secret headers).
+        checks: gives the pairs of an answer their flags.
         rng: source of jitter.
         sleep: how to wait between attempts; tests bring a virtual one.
     """
@@ -167,6 +169,7 @@ class VLMClient:
         spending: Spending | None = None,
         tokens: TokenEstimator | None = None,
         secrets: Sequence[str] = (),
+        checks: Callable[[tuple[QAPair, ...]], tuple[QAPair, ...]] = lambda pairs: pairs,
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -181,6 +184,7 @@ class VLMClient:
         self._tokens = tokens or TokenEstimator("")
         self._hedging = Hedging(limits.hedge_share()) if limits.hedge else None
         self._secrets = _Secrets(secrets)
+        self._checks = checks
         self._rng = rng or random.Random()
         # One for all records: tenacity keeps what belongs to a call in the call's state, and what it keeps
         # in the object only from one step to the next, between which nothing else runs.
@@ -468,7 +472,7 @@ class VLMClient:
         return Success(
             record=course.record,
             completion=completion,
-            pairs=parse_pairs(text),
+            pairs=self._checks(parse_pairs(text)),
             endpoint=endpoint.url,
             attempts=course.count,
             latency_s=latency_s,

@@ -20,7 +20,7 @@ import orjson
 
 from vqa_async.errors import RequestError, StatusError, VQAError
 from vqa_async.journal.json_text import from_json, to_json
-from vqa_async.models import Failure, Success
+from vqa_async.models import Failure, QAPair, Success
 
 _META = b',"_meta":{"id":'
 _CRC = b',"crc":"%08x"}}'
@@ -58,8 +58,15 @@ def encode_success(success: Success, output_key: str) -> bytes:
     }
     if completion.finish_reason == "length":
         meta["truncated"] = True
-    pairs = [{"question": pair.question, "answer": pair.answer} for pair in success.pairs]
+    pairs = [
+        _pair(pair) if pair.flags else {"question": pair.question, "answer": pair.answer}
+        for pair in success.pairs
+    ]
     return _line(success.record.row, {output_key: completion.text, "qa_pairs": pairs}, meta)
+
+
+def _pair(pair: QAPair) -> dict[str, Any]:
+    return {"question": pair.question, "answer": pair.answer, "flags": pair.flags}
 
 
 def encode_failure(failure: Failure) -> bytes:
