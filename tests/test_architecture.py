@@ -34,6 +34,8 @@ DOORS = {
     "rich": {"cli"},
     "uvloop": {"api"},
     "genai_prices": {"spending"},
+    "rapidfuzz": {"quality"},
+    "py3langid": {"quality"},
     "pytest_asyncio": {"testing"},
 }
 

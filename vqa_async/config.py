@@ -589,7 +589,7 @@ class Quality:
             _require(getattr(self, name) >= 0, f"{name} must not be negative.")
         _require(0 < self.near_duplicate_ratio <= 1, "near_duplicate_ratio must be above 0 and at most 1.")
         _require(
-            "language" not in self.chosen() or self.checks == "all" or bool(self.answer_language),
+            "language" not in self.chosen() or bool(self.answer_language),
             "The check 'language' needs the language that is wanted: --answer-language en.",
         )
 
@@ -600,6 +600,8 @@ class Quality:
             known = {**_CHECK_SETS, **{check: (check,) for check in _CHECK_SETS["all"]}}
             _require(name in known, f"There is no check {name!r} for --checks. There are {', '.join(known)}.")
             found.update(known[name])
+            if name == "all" and not self.answer_language:
+                found.discard("language")
         return frozenset(found)
 
 

@@ -2,12 +2,13 @@
 
 Each stage is a journalled run of its own: OUT.jsonl, then OUT.checks.jsonl, with their own locks, settings
 and resuming. So a kill between them, or within one, costs nothing that was paid for, and the same command
-goes on where it was. The verifying engine is opened when it is needed, with the model and the address that were named
-for it, else those of the run.
+goes on where it was. The verifying engine is opened when it is needed, with the model and the address that
+were named for it, else those of the run.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
@@ -97,12 +98,13 @@ class Stages:
         self._observer, self._api_key, self._transport = observer, api_key, transport
         self._watch = watch
         self._engine: Engine | None = None
+        self._has_run = False
         self._stopped = ""
 
     @property
     def is_running(self) -> bool:
-        """Whether a stage has begun to send."""
-        return self._engine is not None and self._engine.is_running
+        """Whether a stage has begun to send, or is over, so that there is something to be told at the end."""
+        return self._has_run or (self._engine is not None and self._engine.is_running)
 
     def stop(self, reason: str) -> None:
         """Drain the stage that runs; none follows."""
@@ -131,18 +133,23 @@ class Stages:
             How the last generation ended, with its verification and the review.
         """
         accept = self.config.quality.accept
-        accepted = self._accepted(output) if accept else 0
+        accepted = await self._accepted(output) if accept else 0
         while True:
             goal = Goal(accept - accepted, accept) if accept else None
             summary = await self._generate(input, output, goal, limit, format, preflight)
-            if summary.state == "finished" and self.config.verification.verify and not self._stopped:
-                summary = replace(summary, verification=await self.verify(output, preflight=preflight))
-            found = self._review(output)
+            if summary.state == "finished" and self.config.verification.verify:
+                summary = await self._verified(summary, output, preflight)
+            found = await self._review(output)
             summary = replace(summary, review=found)
             is_through = goal is None or goal.left > 0 or found.accepted >= accept
             if is_through or not _went_well(summary) or self._stopped:
                 return summary
             accepted, preflight = found.accepted, False
+
+    async def _verified(self, summary: RunSummary, output: str, preflight: bool) -> RunSummary:
+        if self._stopped:
+            return replace(summary, state="interrupted", reason=self._stopped)
+        return replace(summary, verification=await self.verify(output, preflight=preflight))
 
     async def _generate(
         self,
@@ -185,16 +192,18 @@ class Stages:
         opened = self._opener(config, api_key=api_key, transport=self._transport, observer=self._observer)
         async with opened as engine, self._watch(engine):
             self._engine = engine
+            if self._stopped:  # while this engine was being opened; its run stands there once it first waits
+                asyncio.get_running_loop().call_soon(engine.stop, self._stopped)
             try:
                 yield engine
             finally:
-                self._engine = None
+                self._engine, self._has_run = None, True
 
-    def _accepted(self, output: str) -> int:
-        return self._review(output).accepted if JournalPaths.of(output).successes.exists() else 0
+    async def _accepted(self, output: str) -> int:
+        return (await self._review(output)).accepted if JournalPaths.of(output).successes.exists() else 0
 
-    def _review(self, output: str) -> Review:
-        return review(output, self.config.quality, self.config.verification)
+    async def _review(self, output: str) -> Review:
+        return await asyncio.to_thread(review, output, self.config.quality, self.config.verification)
 
 
 def _went_well(summary: RunSummary) -> bool:

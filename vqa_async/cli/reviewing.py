@@ -1,4 +1,4 @@
-"""`vqa-async quality` and `vqa-async verify`: what is kept of an output, and what the verifying model says."""
+"""`vqa-async quality`: what is kept of an output and what is dropped, as a table."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ def show_review(output: Path, quality: Quality, verification: Verification, *, j
     else:
         emit("\n".join(review_lines(found)))
     return 0
+
+
+def review_line(review: Review) -> str:
+    """The same in a sentence, for the end of a run."""
+    reasons = ", ".join(f"{count:,} {flag}" for flag, count in review.reasons.most_common())
+    verified = f", {review.verified:,} verified" if review.verified else ""
+    why = f" ({reasons})" if reasons else ""
+    return (
+        f"Quality: {review.accepted:,} of {review.records:,} records accepted; {review.kept:,} of "
+        f"{review.pairs:,} pairs kept{verified}, {review.dropped:,} dropped{why}."
+    )
 
 
 def review_lines(review: Review) -> list[str]:

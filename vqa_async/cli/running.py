@@ -11,8 +11,9 @@ from rich.console import Console
 
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
+from vqa_async.cli.exits import EXIT_STOPPED
 from vqa_async.cli.progress import Display
-from vqa_async.cli.reviewing import review_lines
+from vqa_async.cli.reviewing import review_line
 from vqa_async.cli.signals import Interrupts, interrupts
 from vqa_async.cli.startup import raise_descriptor_limit
 from vqa_async.cli.texts import as_json, ending, exit_code
@@ -59,7 +60,7 @@ def finish(console: Console, summary: RunSummary | None, seen: Interrupts, *, js
         )
         return seen.exit_code or 130
     code = exit_code(summary)
-    if summary.state != "finished" and seen.exit_code:
+    if code == EXIT_STOPPED and seen.exit_code:
         code = seen.exit_code
     if not quiet or code:
         _tell(console, summary, code)
@@ -109,7 +110,7 @@ def _tell(console: Console, summary: RunSummary, code: int) -> None:
 def _stage_lines(summary: RunSummary) -> list[str]:
     verification, review = summary.verification, summary.review
     lines = [f"Verification: {line}" for line in ending(verification)] if verification else []
-    return lines + (review_lines(review) if review else [])
+    return lines + ([review_line(review)] if review else [])
 
 
 def _hand_over(summary: RunSummary, code: int, *, json: bool) -> None:

@@ -235,8 +235,8 @@ class Run:
     def stop(self, reason: VQAError | str) -> None:
         """Send nothing new; let what is on the wire finish within ``drain_timeout``; leave the rest open.
 
-        Where a budget is used up or a goal is reached, nobody is in a hurry, and what is on the wire is what was
-        paid for: that gets as long as it needs.
+        Where a budget is used up or a goal is reached, nobody is in a hurry, and what is on the wire was paid
+        for: that gets as long as it needs.
 
         Does nothing to a run that is stopping or over; one that has not begun will not.
         """
