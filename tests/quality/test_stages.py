@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from PIL import Image
 
 import vqa_async
 from vqa_async import Config, QAPair, open_engine
+from vqa_async.engine import Engine
 from vqa_async.engine.goal import Goal
 from vqa_async.errors import InputError, JournalDamaged
 from vqa_async.events import Event, RecordFinished
-from vqa_async.review import review
+from vqa_async.keytable import RecordTable
+from vqa_async.models import Failure, Record
+from vqa_async.review import pairs_source, review
+from vqa_async.review.pairs import folder_of
 from vqa_async.stages import Stages, has_stages, verifying_config
 from vqa_async.testing import FakeTransport, reply
 from vqa_async.transport import Request, Response
@@ -320,3 +325,58 @@ async def test_arun_has_the_stages_too(tmp_path: Path) -> None:
     assert summary.review is not None
     with pytest.raises(vqa_async.ConfigError, match="not both"):
         await vqa_async.arun("in", "out", config=config_of(), model="m")
+
+
+async def test_a_stop_after_the_first_stage_leaves_the_second_for_the_next_command(tmp_path: Path) -> None:
+    """All records are answered by then, and still the run is not done."""
+    stages: list[Stages] = []
+
+    @contextlib.asynccontextmanager
+    async def stopped_at_its_end(_: Engine) -> AsyncIterator[None]:
+        yield
+        stages[0].stop("Interrupted by TEST")
+
+    transport = FakeTransport(answering)
+    stages.append(Stages(config_of(verify=True), open_engine, transport=transport, watch=stopped_at_its_end))
+    summary = await stages[0].run(written(tmp_path), str(tmp_path / "out.jsonl"))
+    assert (summary.statistics.succeeded, summary.state) == (3, "interrupted")
+    assert summary.reason == "Interrupted by TEST"
+    assert not (tmp_path / "out.checks.jsonl").exists()
+
+
+async def test_pairs_find_their_images_by_the_columns_of_their_run(tmp_path: Path) -> None:
+    """In the folder of its input; what is no image costs the pairs of its line, as their failures."""
+    output = tmp_path / "out.jsonl"
+    async with open_engine(config_of(), transport=FakeTransport(answering)) as engine:
+        await engine.run(written(tmp_path, 1), str(output))
+
+    async def records(**run: Any) -> list[Record | Failure]:
+        source = pairs_source(output, run, mode="answer", known=RecordTable(), is_finished=lambda _: False)
+        async with source:
+            return [item async for item in source]
+
+    found = await records(input=str(tmp_path / "in.jsonl"), settings={"conversation_key": "none"})
+    assert [(item.folder, [i.value for i in item.images]) for item in found if isinstance(item, Record)] == [
+        (str(tmp_path), ["0.png"])
+    ] * 2
+    assert {folder_of(str(tmp_path))} == {str(tmp_path)}
+    assert {folder_of("-")} == {""}
+    failures = await records(settings={"image_key": "_meta"})
+    assert [type(item) for item in failures] == [Failure, Failure]
+    output.unlink()
+    output.mkdir()
+    with pytest.raises(InputError, match="cannot be read"):
+        await records()
+    (tmp_path / "out.checks.jsonl").mkdir()
+    with pytest.raises(InputError, match="cannot be read"):
+        review(output)
+
+
+async def test_a_record_of_which_nothing_stays_brings_no_goal_nearer(tmp_path: Path) -> None:
+    """The input is used up, and that is the end of it."""
+    transport = FakeTransport([reply("Q: Who?\nA: I'm sorry, I can't.")])
+    summary = await stages_of(transport, accept=2).run(written(tmp_path), str(tmp_path / "out.jsonl"))
+    assert summary.ok
+    assert not summary.reason
+    assert summary.review is not None
+    assert summary.review.accepted == 0

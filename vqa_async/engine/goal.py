@@ -33,4 +33,5 @@ class Goal:
 
     def reached(self) -> GoalReached:
         """Why the run ends."""
-        return GoalReached(f"{self._total:,} records are accepted, as many as --accept wants")
+        said = "1 record is" if self._total == 1 else f"{self._total:,} records are"
+        return GoalReached(f"{said} accepted, as many as --accept wants")
