@@ -38,6 +38,8 @@ DOORS = {
     "genai_prices": {"spending"},
     "jsonschema": {"structured"},
     "json_repair": {"structured"},
+    "rapidfuzz": {"quality"},
+    "py3langid": {"quality"},
     "pytest_asyncio": {"testing"},
 }
 

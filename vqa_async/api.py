@@ -26,8 +26,10 @@ from vqa_async.events import Notice, Observer
 from vqa_async.images import ImageLoader
 from vqa_async.models import Result
 from vqa_async.prompts import asking_for
+from vqa_async.quality import PairChecks
 from vqa_async.sources import InputFormat, Rows
 from vqa_async.spending import Spending
+from vqa_async.stages import Stages, has_stages
 from vqa_async.structured import MODES, Structure, parameters_of, words_of
 from vqa_async.tokens import TokenEstimator
 from vqa_async.transport import AiohttpTransport, Transport, fetch_image
@@ -103,8 +105,20 @@ async def arun(
     observer: Observer | None = None,
     **options: Any,
 ) -> RunSummary:
-    """Answer every record of ``input`` into ``output``; see ``Engine.run`` and ``open_engine``."""
-    async with open_engine(observer=observer, **options) as engine:
+    """Answer every record of ``input`` into ``output``; see ``Engine.run`` and ``open_engine``.
+
+    With options of quality and verification, so are their stages: the summary has ``verification`` and
+    ``review`` then.
+    """
+    named = {name: options.pop(name) for name in ("api_key", "transport") if name in options}
+    given = options.pop("config", None)
+    if given is not None and options:
+        raise ConfigError("Give a config or options by name, not both.")
+    config = given or Config.of(**options)
+    if has_stages(config):
+        stages = Stages(config, open_engine, observer=observer, **named)
+        return await stages.run(input, output, limit=limit, format=format)
+    async with open_engine(config, observer=observer, **named) as engine:
         return await engine.run(input, output, limit=limit, format=format)
 
 
@@ -237,6 +251,13 @@ def _client(
         limits=config.limits,
         retry=config.retry,
         spending=Spending(config.budget, model),
+        checks=PairChecks(
+            config.quality.chosen(),
+            min_answer_chars=config.quality.min_answer_chars,
+            max_answer_chars=config.quality.max_answer_chars,
+            language=config.quality.answer_language,
+            near_duplicate_ratio=config.quality.near_duplicate_ratio,
+        ),
         tokens=TokenEstimator(model, max_tokens=config.sampling.max_tokens, detail=config.images.detail),
         reasks=reasks,
         secrets=tuple(_secrets(config, api_key)),

@@ -7,7 +7,7 @@ engine needs from it stands beside it in typed form (``Record.messages``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from vqa_async.errors import VQAError
@@ -151,10 +151,14 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class QAPair:
-    """One question with its answer."""
+    """One question with its answer.
+
+    ``flags`` names the checks of quality/ that have something against it.
+    """
 
     question: str
     answer: str
+    flags: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

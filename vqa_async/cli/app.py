@@ -31,9 +31,11 @@ from vqa_async.config import (
     JournalOptions,
     Limits,
     Prompting,
+    Quality,
     RetryPolicy,
     Sampling,
     Timeouts,
+    Verification,
 )
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
 from vqa_async.export.options import ExportOptions
@@ -47,6 +49,7 @@ _PACE = Group("Pace and patience", sort_key=3)
 _BUDGET = Group("Budget", sort_key=4)
 _IMAGES = Group("Images", sort_key=5)
 _RESULTS = Group("Results and resuming", sort_key=6)
+_QUALITY = Group("Checked answers", sort_key=7)
 
 _MIB = 1 << 20
 _MAY_BE_BARE = ("--retry-failed", "--drop-flagged", "--failures")
@@ -179,6 +182,8 @@ def run(
     json: Annotated[bool, Parameter(group=_RESULTS)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
     journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
+    quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
+    verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
 ) -> int:
     """Answer every record of INPUT. The same command again goes on where it stopped.
 
@@ -215,6 +220,8 @@ def run(
         named,
         prompting=prompting,
         answers=answers,
+        quality=quality,
+        verification=verification,
     )
     return run_job(options, input, output, limit=limit, format=format, json=json, quiet=quiet)
 
@@ -291,6 +298,86 @@ def status(output: Annotated[Path, Parameter(env_var=())], /, *, json: bool = Fa
     from vqa_async.cli.standing import show_status
 
     return show_status(output, json=json)
+
+
+@app.command(sort_key=4)
+def verify(
+    output: Annotated[Path, Parameter(env_var=())],
+    /,
+    *,
+    endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
+    config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
+    sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
+    limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
+    budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
+    timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
+    retry: Annotated[RetryPolicy, Parameter(name="*", group=_PACE)] = RetryPolicy(),
+    images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
+    json: Annotated[bool, Parameter(group=_RESULTS)] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
+    journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
+    quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
+    verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
+) -> int:
+    """Put the pairs of an output to a model once more, with their images. Again = resume.
+
+    Parameters
+    ----------
+    output
+        OUT.jsonl of a run; what the model says is kept in OUT.checks.jsonl.
+    config
+        TOML file as for 'run'; its options that matter here are used.
+    json
+        Print the summary as JSON on stdout.
+    quiet
+        Say only what needs attention.
+    """
+    from vqa_async.cli.verifying import verify_output
+
+    options = Config(
+        endpoint,
+        sampling,
+        Columns(),
+        images,
+        limits,
+        budget,
+        timeouts,
+        retry,
+        journal,
+        named_endpoints(config),
+        quality=quality,
+        verification=verification,
+    )
+    return verify_output(options, output, json=json, quiet=quiet)
+
+
+@app.command(name="quality", sort_key=4)
+def show_quality(
+    output: Annotated[Path, Parameter(env_var=())],
+    /,
+    *,
+    config: Annotated[Path | None, Parameter(env_var=())] = None,
+    quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
+    verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
+    json: bool = False,
+) -> int:
+    """Which pairs of an output are kept and which dropped, by reason. Asks no model.
+
+    The flags of single pairs were given by the run; checks across the run, and the
+    threshold of agreement, are applied here.
+
+    Parameters
+    ----------
+    output
+        OUT.jsonl of a run.
+    config
+        TOML file as for 'run'; its options that matter here are used.
+    json
+        Print it as JSON on stdout.
+    """
+    from vqa_async.cli.reviewing import show_review
+
+    return show_review(output, quality, verification, json=json)
 
 
 @app.command(sort_key=5)

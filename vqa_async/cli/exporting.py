@@ -7,9 +7,12 @@ from pathlib import Path
 from vqa_async.api import run_sync
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.last_input import last_places
+from vqa_async.config import RUN_CHECKS, Quality, Verification
 from vqa_async.export import ExportOptions, export_dataset, format_for
+from vqa_async.export.selection import FlagsOf
 from vqa_async.journal import JournalPaths
 from vqa_async.journal.runfile import load
+from vqa_async.review import open_checks
 
 _BEHIND = 1 << 48
 """Added to the index of answers that are not in the last input: they come after all that are."""
@@ -30,7 +33,8 @@ def export_answers(source: Path, output: Path, options: ExportOptions) -> int:
         earlier += places is not None
         return index + (_BEHIND if places else 0)
 
-    summary = export_dataset(source, output, options, place=place)
+    checks = _later_flags(source, options)
+    summary = export_dataset(source, output, options, place=place, later_flags=checks)
     console = open_console()
     noun = "failed records" if options.failures is True else "records" if options.failures else "answers"
     say(console, f"{summary.records:,} {noun}, in input order.")
@@ -41,3 +45,13 @@ def export_answers(source: Path, output: Path, options: ExportOptions) -> int:
     for path in summary.files if options.split else [output]:
         emit(path)
     return 0
+
+
+def _later_flags(source: Path, options: ExportOptions) -> FlagsOf | None:
+    """What is known of pairs beside the flags that they bear, where those matter."""
+    if not options.drop_flagged:
+        return None
+    named = options.drop_flagged if isinstance(options.drop_flagged, tuple) else ()
+    across = ",".join(name for name in named if name in RUN_CHECKS) or "none"
+    verification = Verification(verify_threshold=options.verify_threshold)
+    return open_checks(source, Quality(checks=across), verification).flags

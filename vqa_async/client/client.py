@@ -43,7 +43,7 @@ from vqa_async.endpoints import EndpointPool, EndpointState
 from vqa_async.errors import JournalError, RateLimited, RequestError, VQAError
 from vqa_async.images import ImageLoader
 from vqa_async.limits import Hedging
-from vqa_async.models import AttemptFailed, Completion, Failure, Record, Result, Success
+from vqa_async.models import AttemptFailed, Completion, Failure, QAPair, Record, Result, Success
 from vqa_async.qa import answer_pairs, parse_pairs
 from vqa_async.retry import next_wait
 from vqa_async.spending import Spending
@@ -64,6 +64,7 @@ class VLMClient:
         tokens: estimates what requests take; only asked where tokens are limited.
         reasks: asks again because of an answer; default: each is good as it is.
         secrets: strings that must not appear in anything that is kept (keys, secret headers).
+        checks: gives the pairs of an answer their flags.
         rng: source of jitter.
         sleep: how to wait between attempts; tests bring a virtual one.
     """
@@ -82,6 +83,7 @@ class VLMClient:
         tokens: TokenEstimator | None = None,
         reasks: Reasks | None = None,
         secrets: Sequence[str] = (),
+        checks: Callable[[tuple[QAPair, ...]], tuple[QAPair, ...]] = lambda pairs: pairs,
         rng: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -91,6 +93,7 @@ class VLMClient:
         self._retry = retry
         self.spending = spending or Spending(Budget(), "")
         self._secrets = Secrets(secrets)
+        self._checks = checks
         self._exchange = Exchange(
             pool=pool,
             transport=transport,
@@ -272,7 +275,7 @@ class VLMClient:
         return Success(
             record=course.record,
             completion=completion,
-            pairs=pairs,
+            pairs=self._checks(pairs),
             endpoint=endpoint.url,
             attempts=course.count,
             latency_s=latency_s,

@@ -9,6 +9,7 @@ import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
+    Callable,
     Iterator,
     Mapping,
 )
@@ -19,6 +20,7 @@ from typing import Any
 from vqa_async.client import VLMClient
 from vqa_async.config import Config
 from vqa_async.endpoints import EndpointPool
+from vqa_async.engine.goal import Goal, GoalReached
 from vqa_async.engine.run import Run
 from vqa_async.errors import ConfigError, DiskError, JournalError, RecordError, VQAError
 from vqa_async.events import (
@@ -35,6 +37,7 @@ from vqa_async.journal import Journal, JournalPaths
 from vqa_async.models import AttemptFailed, Failure, Record, Result
 from vqa_async.preflight import EndpointCheck, check_endpoints
 from vqa_async.prompts import asking_for
+from vqa_async.quality import Review
 from vqa_async.sources import InputFormat, Rows, Source, open_source, rows_source
 from vqa_async.spending import Spending
 from vqa_async.transport import Transport
@@ -55,6 +58,8 @@ class RunSummary:
         error: the error that ended it, if one did.
         statistics: the counters at the end.
         paths: the files of the output.
+        verification: how the verification of its pairs ended, where that was asked for.
+        review: what was kept and dropped, where somebody wants to know.
     """
 
     state: str
@@ -62,10 +67,12 @@ class RunSummary:
     error: VQAError | None
     statistics: RunStatistics
     paths: JournalPaths
+    verification: RunSummary | None = None
+    review: Review | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every record of the input has an answer."""
+        """Whether every record of the input has an answer, or as many were accepted as were wanted."""
         s = self.statistics
         return self.state == "finished" and s.failed == 0 and s.skipped_failed == 0
 
@@ -197,6 +204,7 @@ class Engine:
         limit: int | None = None,
         format: InputFormat = "auto",
         preflight: bool = False,
+        goal: Goal | None = None,
     ) -> RunSummary:
         """Answer every record of a file. Journalled: the same call again goes on where this one stopped.
 
@@ -206,6 +214,7 @@ class Engine:
             limit: only the first so many rows of the input.
             format: ``auto``, ``json``, ``jsonl`` or ``folder``.
             preflight: look at the endpoints before the first record, see the method of this name.
+            goal: ends the run once it is reached, before the end of the input.
 
         Raises:
             ConfigError: nothing was sent. InputError, a kind of it, also comes when the input breaks off in
@@ -225,15 +234,41 @@ class Engine:
             known=journal.known,
             is_finished=journal.is_finished,
         )
+        return await self.run_source(source, journal, limit=limit, preflight=preflight, goal=goal)
+
+    async def run_source(
+        self,
+        source: Source,
+        journal: Journal,
+        *,
+        limit: int | None = None,
+        preflight: bool = False,
+        goal: Goal | None = None,
+        altered: Callable[[Result], Result] | None = None,
+    ) -> RunSummary:
+        """``run`` for a source that somebody else has made, and the journal that it knows.
+
+        Args:
+            altered: what is kept of a result, and counted, instead of it.
+        """
+
+        async def deliver(result: Result) -> None:
+            await journal.append(altered(result) if altered else result)
+            if goal is not None and goal.count(result):
+                run.stop(goal.reached())
+
+        plain = altered is None and goal is None
         with (
             self._being_closed(),
             self._run(
                 source,
-                deliver=journal.append,
+                deliver=journal.append if plain else deliver,
                 save_on_wire=True,
                 before_first=self._look_first if preflight else None,
             ) as run,
         ):
+            if goal is not None and not goal.left:
+                run.stop(goal.reached())
             async with source, journal:
                 return await self._journalled(run, journal)
 
@@ -256,7 +291,11 @@ class Engine:
         cause = broken or run.stopping or run.input_error
         stopped = isinstance(cause, BaseException)
         return RunSummary(
-            state="finished" if cause is None else "stopped" if stopped else "interrupted",
+            state="finished"
+            if cause is None or isinstance(cause, GoalReached)
+            else "stopped"
+            if stopped
+            else "interrupted",
             reason="" if cause is None else str(cause),
             error=cause if isinstance(cause, VQAError) else None,
             statistics=self._snapshot(run.tally, run.spending, run),

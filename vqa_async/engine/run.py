@@ -20,6 +20,7 @@ from contextlib import contextmanager
 
 from vqa_async.client import VLMClient, Wait
 from vqa_async.config import Config
+from vqa_async.engine.goal import GoalReached
 from vqa_async.engine.handover import Handover
 from vqa_async.errors import BudgetReached, JournalError, VQAError
 from vqa_async.events import Event, Notice, RecordFinished, RunStopping, Tally
@@ -235,8 +236,8 @@ class Run:
     def stop(self, reason: VQAError | str) -> None:
         """Send nothing new; let what is on the wire finish within ``drain_timeout``; leave the rest open.
 
-        Where a budget is used up nobody is in a hurry, and what is on the wire is what it was used up for:
-        that gets as long as it needs.
+        Where a budget is used up or a goal is reached, nobody is in a hurry, and what is on the wire was paid
+        for: that gets as long as it needs.
 
         Does nothing to a run that is stopping or over; one that has not begun will not.
         """
@@ -250,7 +251,8 @@ class Run:
             if worker not in on_wire and not worker.is_keeping:
                 worker.task.cancel()
         self._notify(RunStopping(str(reason), len(on_wire)))
-        if not (isinstance(reason, BudgetReached) and reason.code == BudgetReached.code):
+        is_budget = isinstance(reason, BudgetReached) and reason.code == BudgetReached.code
+        if not (is_budget or isinstance(reason, GoalReached)):
             self._set_timer("drain", self._config.timeouts.drain_timeout, self._cut_off)
 
     def _cut_off(self) -> None:

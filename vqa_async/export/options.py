@@ -54,7 +54,11 @@ class ExportOptions:
 
     drop_flagged: bool | tuple[str, ...] = False
     """Leave out pairs that have a flag of the quality checks; with names (--drop-flagged=empty,refusal) those
-    flags alone. Records that lose all their pairs are left out."""
+    flags alone: those of the run, 'disagreement' of its verification, and 'common' and 'near_duplicate_run',
+    which are looked for where they are named. Records that lose all their pairs are left out."""
+
+    verify_threshold: float = 0.5
+    """Agreement, from 0 to 1, below which a verified pair counts as flagged 'disagreement'."""
 
     decisions: str = ""
     """JSONL file of lines {"id": ..., "decision": "accept" or "reject"}, for one pair with "pair": its number

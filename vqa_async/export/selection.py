@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from vqa_async.errors import ConfigError
 from vqa_async.export.example import Example, Pair
@@ -13,12 +15,16 @@ from vqa_async.keytable import KeyTable
 
 _VERDICTS = {"accept": b"a", "reject": b"r"}
 
+FlagsOf: TypeAlias = Callable[[str, int, str, str], tuple[str, ...]]
+"""Record id, number of the pair from 1, question, answer -> flags found after the answer was kept."""
+
 
 class Selection:
     """Looks at each example; counts what it leaves out.
 
     Args:
         options: what is to be left out.
+        later: flags that pairs have beside those that they bear; asked in the order of the examples.
 
     Attributes:
         dropped: pairs left out, by reason.
@@ -28,7 +34,8 @@ class Selection:
         ConfigError: the decisions cannot be read.
     """
 
-    def __init__(self, options: ExportOptions) -> None:
+    def __init__(self, options: ExportOptions, later: FlagsOf | None = None) -> None:
+        self._later = later
         self._flags = options.drop_flagged
         self._only_accepted = options.only_accepted
         self._decisions = read_decisions(Path(options.decisions)) if options.decisions else None
@@ -59,8 +66,11 @@ class Selection:
     def _flagged(self, pair: Pair) -> str:
         if not self._flags:
             return ""
-        wanted = self._flags if isinstance(self._flags, tuple) else pair.flags
-        return next((f"flag {flag}" for flag in pair.flags if flag in wanted), "")
+        flags = pair.flags
+        if not flags and self._later is not None:
+            flags = self._later(pair.line_id, pair.number + 1, pair.question, pair.answer)
+        wanted = self._flags if isinstance(self._flags, tuple) else flags
+        return next((f"flag {flag}" for flag in flags if flag in wanted), "")
 
     def _decided(self, example: Example, pair: Pair | None, number: int = 0) -> str:
         if self._decisions is None:

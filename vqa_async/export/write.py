@@ -23,7 +23,7 @@ from vqa_async.export.options import ExportOptions, shares
 from vqa_async.export.ordered import OrderedLines, Place
 from vqa_async.export.origin import Origin
 from vqa_async.export.pictures import Picture, Pictures, name_of
-from vqa_async.export.selection import Selection
+from vqa_async.export.selection import FlagsOf, Selection
 from vqa_async.export.splits import Splits
 from vqa_async.export.summary import ExportSummary
 from vqa_async.journal import JournalPaths
@@ -63,8 +63,15 @@ def export_dataset(
     options: ExportOptions | None = None,
     *,
     place: Place | None = None,
+    later_flags: FlagsOf | None = None,
 ) -> ExportSummary:
     """Write an export in any form; ``export`` with all its options.
+
+    Args:
+        output, target, place: see ``export``.
+        options: what is written and how.
+        later_flags: with ``drop_flagged``, the flags of pairs that the output does not have, such as those
+            of verification; see ``review.open_checks``.
 
     Example:
         >>> options = ExportOptions(format="sharegpt", split="train=0.9,val=0.1", with_images="copy")
@@ -80,7 +87,7 @@ def export_dataset(
         raise ConfigError(
             f"The export would overwrite the output {min(overwritten)} itself. Choose another -o."
         )
-    job = _Job(paths, target, targets, options, place)
+    job = _Job(paths, target, targets, options, place, later_flags)
     try:
         _refuse_what_is_not_ours(job)
         for path in {*targets.values()}:
@@ -99,6 +106,7 @@ class _Job:
         targets: file of each split; where a folder is made, that folder.
         options: settled ones.
         place: see ``OrderedLines``.
+        later_flags: see ``export_dataset``.
     """
 
     def __init__(
@@ -108,6 +116,7 @@ class _Job:
         targets: Mapping[str, Path],
         options: ExportOptions,
         place: Place | None,
+        later_flags: FlagsOf | None,
     ) -> None:
         self.options = options
         self.target = target
@@ -131,7 +140,7 @@ class _Job:
             absolute=options.image_paths == "absolute",
         )
         self._paths = paths
-        self._selection = Selection(options)
+        self._selection = Selection(options, later_flags)
         self._makers = Makers()
         self.summary = ExportSummary(splits=Counter(dict.fromkeys(shares(options.split), 0)))
 

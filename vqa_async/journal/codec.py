@@ -20,7 +20,7 @@ import orjson
 
 from vqa_async.errors import RequestError, StatusError, VQAError
 from vqa_async.journal.json_text import from_json, to_json
-from vqa_async.models import Asked, Failure, Success
+from vqa_async.models import Asked, Failure, QAPair, Success
 
 _META = b',"_meta":{"id":'
 _CRC = b',"crc":"%08x"}}'
@@ -60,11 +60,18 @@ def encode_success(success: Success, output_key: str) -> bytes:
         meta["truncated"] = True
     if success.record.asked is not None:
         meta |= _own(success.record.asked)
-    pairs = [{"question": pair.question, "answer": pair.answer} for pair in success.pairs]
+    pairs = [
+        _pair(pair) if pair.flags else {"question": pair.question, "answer": pair.answer}
+        for pair in success.pairs
+    ]
     answer: dict[str, Any] = {output_key: completion.text, "qa_pairs": pairs}
     if success.structured is not None:
         answer["structured"] = success.structured
     return _line(success.record.row, answer, meta)
+
+
+def _pair(pair: QAPair) -> dict[str, Any]:
+    return {"question": pair.question, "answer": pair.answer, "flags": pair.flags}
 
 
 def encode_failure(failure: Failure) -> bytes:
