@@ -35,6 +35,11 @@ PARAMS_KEY = "_params"
 SET_BY_ENGINE = frozenset(["model", "messages", "stream", "n"])
 """Request parameters that nobody else may set: the engine does, or cannot read the reply."""
 
+InputFormat: TypeAlias = Literal[
+    "auto", "json", "jsonl", "csv", "tsv", "parquet", "arrow", "webdataset", "batch", "folder"
+]
+"""What an input may be said to be, where its content and its name do not tell."""
+
 _MIB = 1 << 20
 
 
@@ -418,6 +423,55 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records of an input are asked about, in which order, and which of their fields are kept."""
+
+    select: tuple[str, ...] = ()
+    """Fields of a row to keep in the output, by comma or repeated; image, conversation, id and names that
+    begin with _ are always kept. Default: all."""
+
+    where: tuple[str, ...] = ()
+    """Only rows whose field has this text: column=value, column!=value, or column= for none. Repeatable: all
+    must hold."""
+
+    shuffle: int | None = None
+    """Seed for another order: records are drawn from a buffer of 10,000, or of 500 where images stand in the
+    input itself."""
+
+    shard: str = ""
+    """Only the k-th of n parts: k/n, with k from 1. Which part a record is in follows from its id alone."""
+
+    def __post_init__(self) -> None:
+        names = [name.strip() for text in _strings(self.select) for name in text.split(",")]
+        object.__setattr__(self, "select", tuple(filter(None, names)))
+        object.__setattr__(self, "where", _strings(self.where))
+        for text in self.where:
+            _require(
+                text.find("=") > text.startswith("!"),
+                f"--where {text!r} must be column=value or column!=value.",
+            )
+        _require(
+            self.shard == "" or self.part is not None, f"--shard {self.shard!r} must be k/n, such as 1/8."
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.select or self.where or self.shard or self.shuffle is not None)
+
+    def conditions(self) -> tuple[tuple[str, bool, str], ...]:
+        """``where`` as column, whether it must be equal, and the text it is compared with."""
+        split = (text.partition("=") for text in self.where)
+        return tuple((name.removesuffix("!"), not name.endswith("!"), value) for name, _, value in split)
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """``shard`` as two numbers, the first from 0; None where it is none."""
+        found = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", self.shard, re.ASCII)
+        if found is None or int(found[1]) > int(found[2]):
+            return None
+        return int(found[1]) - 1, int(found[2])
+
+
+@dataclass(frozen=True, slots=True)
 class ImageOptions:
     """How images are prepared. What the API takes and is small enough goes out byte for byte."""
 
@@ -784,6 +838,7 @@ class Config:
     prompting: Prompting = field(default_factory=Prompting, kw_only=True)
     answers: Answers = field(default_factory=Answers, kw_only=True)
     columns: Columns = field(default_factory=Columns)
+    selection: Selection = field(default_factory=Selection)
     images: ImageOptions = field(default_factory=ImageOptions)
     limits: Limits = field(default_factory=Limits)
     budget: Budget = field(default_factory=Budget)

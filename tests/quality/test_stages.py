@@ -23,7 +23,7 @@ from vqa_async.events import Event, RecordFinished
 from vqa_async.keytable import RecordTable
 from vqa_async.models import Failure, Record
 from vqa_async.review import pairs_source, review
-from vqa_async.review.pairs import folder_of
+from vqa_async.sources.locations import folder_of
 from vqa_async.stages import Stages, has_stages, verifying_config
 from vqa_async.testing import FakeTransport, reply
 from vqa_async.transport import Request, Response

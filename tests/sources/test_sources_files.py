@@ -1,8 +1,10 @@
 """Whole inputs: files, pipes and standard input, from opening to the end."""
 
 import asyncio
+import bz2
 import gzip
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -86,7 +88,9 @@ async def test_the_format_can_be_given(tmp_path):
         (b"\xef\xbb\xbf", "in.json holds no records."),
         (LINES.decode().encode("utf-16"), "in.json is UTF-16 text: save it as UTF-8."),
         (ARRAY.decode().encode("utf-16-be"), "in.json is UTF-16 text: save it as UTF-8."),
-        (gzip.compress(LINES), "in.json is compressed with gzip"),
+        (lzma.compress(LINES), "in.json is compressed with xz: unpack it first."),
+        (bz2.compress(LINES), "in.json is compressed with bzip2: unpack it first."),
+        (gzip.compress(b"\xff\xd8\xff\xe0"), "in.json is an image"),
         (b"\xff\xd8\xff\xe0", "in.json is an image"),
         (b"image,conversation\na.png,Why?\n", "in.json is no JSON: it begins with 'image,conver'"),
         (b"\0\1\2", "in.json is no JSON"),

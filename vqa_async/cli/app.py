@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.help import DefaultFormatter, HelpPanel
@@ -28,19 +28,20 @@ from vqa_async.config import (
     Config,
     Endpoint,
     ImageOptions,
+    InputFormat,
     JournalOptions,
     Limits,
     Prompting,
     Quality,
     RetryPolicy,
     Sampling,
+    Selection,
     Timeouts,
     Verification,
 )
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
 from vqa_async.export.options import ExportOptions
 
-Format = Literal["auto", "json", "jsonl", "folder"]
 Input = Annotated[str, Parameter(env_var=())]
 
 _WHERE = Group("Where", sort_key=1)
@@ -171,8 +172,9 @@ def run(
     prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
     answers: Annotated[Answers, Parameter(name="*", group=_ASK)] = Answers(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
+    selection: Annotated[Selection, Parameter(name="*", group=_ASK)] = Selection(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
-    format: Annotated[Format, Parameter(group=_ASK)] = "auto",
+    format: Annotated[InputFormat, Parameter(group=_ASK)] = "auto",
     limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
     budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
     timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
@@ -190,7 +192,8 @@ def run(
     Parameters
     ----------
     input
-        JSON array, JSONL file, folder of images, or - for standard input.
+        A file or several (JSON, JSONL, CSV, Parquet, tar shards, ...), a folder, an address, or - for
+        standard input.
     config
         TOML file with any of these options, by their names with _ for -. Flags and VQA_ variables win.
     limit
@@ -208,16 +211,17 @@ def run(
 
     named = named_endpoints(config)
     options = Config(
-        endpoint,
-        sampling,
-        columns,
-        images,
-        limits,
-        budget,
-        timeouts,
-        retry,
-        journal,
-        named,
+        endpoint=endpoint,
+        sampling=sampling,
+        columns=columns,
+        selection=selection,
+        images=images,
+        limits=limits,
+        budget=budget,
+        timeouts=timeouts,
+        retry=retry,
+        journal=journal,
+        endpoints=named,
         prompting=prompting,
         answers=answers,
         quality=quality,
@@ -238,8 +242,9 @@ def check(
     prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
     answers: Annotated[Answers, Parameter(name="*", group=_ASK)] = Answers(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
+    selection: Annotated[Selection, Parameter(name="*", group=_ASK)] = Selection(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
-    format: Annotated[Format, Parameter(group=_ASK)] = "auto",
+    format: Annotated[InputFormat, Parameter(group=_ASK)] = "auto",
     limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
     budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
     timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
@@ -254,7 +259,8 @@ def check(
     Parameters
     ----------
     input
-        JSON array, JSONL file, folder of images, or - for standard input.
+        A file or several (JSON, JSONL, CSV, Parquet, tar shards, ...), a folder, an address, or - for
+        standard input.
     config
         TOML file as for 'run'; its options that matter here are used.
     offline
@@ -270,13 +276,14 @@ def check(
 
     named = named_endpoints(config)
     options = Config(
-        endpoint,
-        sampling,
-        columns,
-        images,
-        limits,
-        budget,
-        timeouts,
+        endpoint=endpoint,
+        sampling=sampling,
+        columns=columns,
+        selection=selection,
+        images=images,
+        limits=limits,
+        budget=budget,
+        timeouts=timeouts,
         endpoints=named,
         prompting=prompting,
         answers=answers,
@@ -335,16 +342,15 @@ def verify(
     from vqa_async.cli.verifying import verify_output
 
     options = Config(
-        endpoint,
-        sampling,
-        Columns(),
-        images,
-        limits,
-        budget,
-        timeouts,
-        retry,
-        journal,
-        named_endpoints(config),
+        endpoint=endpoint,
+        sampling=sampling,
+        images=images,
+        limits=limits,
+        budget=budget,
+        timeouts=timeouts,
+        retry=retry,
+        journal=journal,
+        endpoints=named_endpoints(config),
         quality=quality,
         verification=verification,
     )

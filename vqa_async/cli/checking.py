@@ -62,7 +62,9 @@ def check_input(
         raise ConfigError("limit must be at least 1.")
     console = open_console()
     asking = asking_for(config)
-    source = open_source(input, config.columns, asking=asking, format=format, limit=limit)
+    source = open_source(
+        input, config.columns, asking=asking, format=format, limit=limit, selection=config.selection
+    )
     is_asking = not offline and any(one.model for one in config.all_endpoints())
     check = _asking if is_asking else _looking
     report = run_sync(lambda: check(source, config, asking, console, _silent if json else _print))

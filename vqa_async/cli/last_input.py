@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from vqa_async.config import Columns, Prompting, Sampling
+from vqa_async.config import Columns, Prompting, Sampling, Selection
 from vqa_async.errors import ConfigError, InputError
 from vqa_async.keytable import KeyTable
 from vqa_async.prompts import Asking
@@ -13,11 +13,12 @@ from vqa_async.sources import open_source, places_of
 from vqa_async.sources.source import Source
 
 
-def last_input(run: dict[str, Any]) -> Source | None:
+def last_input(run: dict[str, Any], *, selected: bool = False) -> Source | None:
     """The input, unread; None where it is gone or was a pipe.
 
     Args:
         run: content of OUT.run.json.
+        selected: only what that run was to take of it.
     """
     path = run.get("input", "-")
     if path == "-":
@@ -27,13 +28,25 @@ def last_input(run: dict[str, Any]) -> Source | None:
         sampling = Sampling(prompt=settings.get("prompt", ""))
         asking = Asking(sampling, Prompting(**_of(Prompting, settings)))
         columns = Columns(**_of(Columns, settings))
-        return open_source(path, columns, asking=asking, format=run.get("format", "auto"))
+        return open_source(
+            path,
+            columns,
+            asking=asking,
+            format=run.get("format", "auto"),
+            selection=_selection(run) if selected else None,
+        )
     except ConfigError:  # InputError is one: the input is gone
         return None
 
 
 def _of(options: Any, settings: dict[str, Any]) -> dict[str, Any]:
     return {f.name: settings[f.name] for f in fields(options) if f.name in settings}
+
+
+def _selection(run: dict[str, Any]) -> Selection:
+    """Which records the run was to take; in which order, and what of them it kept, is all the same."""
+    asked = run.get("selection", {})
+    return Selection(where=tuple(asked.get("where", ())), shard=asked.get("shard", ""))
 
 
 async def last_places(run: dict[str, Any]) -> KeyTable | None:

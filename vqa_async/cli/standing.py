@@ -29,7 +29,7 @@ def show_status(output: Path, *, json: bool) -> int:
 
 async def _left(found: Survey) -> int | None:
     """Records of the input that have neither answer nor failure; None where the input cannot be read."""
-    source = last_input(found.run)
+    source = last_input(found.run, selected=True)
     if source is None:
         return None
     left = 0

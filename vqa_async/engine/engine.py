@@ -12,6 +12,7 @@ from collections.abc import (
     Callable,
     Iterator,
     Mapping,
+    Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from vqa_async.models import AttemptFailed, Failure, Record, Result
 from vqa_async.preflight import EndpointCheck, check_endpoints
 from vqa_async.prompts import asking_for
 from vqa_async.quality import Review
-from vqa_async.sources import InputFormat, Rows, Source, open_source, rows_source
+from vqa_async.sources import InputFormat, Rows, Source, local_files, open_source, rows_source, shown
 from vqa_async.spending import Spending
 from vqa_async.transport import Transport
 
@@ -209,10 +210,10 @@ class Engine:
         """Answer every record of a file. Journalled: the same call again goes on where this one stopped.
 
         Args:
-            input: JSON array, JSONL file, folder of images, or "-" for standard input.
+            input: a file, a pattern, a folder, an address or "-", as in ``sources.open_source``.
             output: path of OUT.jsonl; failures, settings and lock stand beside it.
             limit: only the first so many rows of the input.
-            format: ``auto``, ``json``, ``jsonl`` or ``folder``.
+            format: what the input is, where its content does not tell; see ``config.InputFormat``.
             preflight: look at the endpoints before the first record, see the method of this name.
             goal: ends the run once it is reached, before the end of the input.
 
@@ -221,8 +222,8 @@ class Engine:
                 the middle; what stands before is answered and kept first.
             JournalError: the output is locked, damaged or made with other settings; nothing was sent.
         """
-        journal = Journal(output, self.config, source=input, limit=limit, format=format)
-        _require_distinct(input, journal.paths)
+        journal = Journal(output, self.config, source=shown(input), limit=limit, format=format)
+        _require_distinct(await asyncio.to_thread(local_files, input, format), journal.paths)
         if limit is not None and limit < 1:
             raise ConfigError("limit must be at least 1.")
         source = open_source(
@@ -231,6 +232,7 @@ class Engine:
             asking=self._asking,
             format=format,
             limit=limit,
+            selection=self.config.selection,
             known=journal.known,
             is_finished=journal.is_finished,
         )
@@ -429,10 +431,10 @@ def _require_one(checks: list[EndpointCheck]) -> list[EndpointCheck]:
     return checks
 
 
-def _require_distinct(input: str, paths: JournalPaths) -> None:
+def _require_distinct(inputs: Sequence[str], paths: JournalPaths) -> None:
     """What a run writes it may not read: it would never come to the end."""
     for path in (paths.successes, paths.failures, paths.damaged, paths.run):
-        if input != "-" and path.exists() and os.path.exists(input) and path.samefile(input):
+        if path.exists() and any(os.path.exists(input) and path.samefile(input) for input in inputs):
             raise ConfigError(f"Input and output are the same file, {path}. Choose another -o.")
 
 

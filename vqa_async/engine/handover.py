@@ -26,10 +26,14 @@ class Handover(Generic[T]):
 
     Args:
         capacity: items that wait at most.
+        most_bytes: and what they may weigh together, about: one more item comes in while they weigh less.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, most_bytes: int = 64 << 20) -> None:
         self._capacity = capacity
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._weights: dict[int, int] = {}  # of items that have any, by what id() says of them
         self._loop = asyncio.get_running_loop()
         self._groups: OrderedDict[Hashable, deque[T]] = OrderedDict()
         self._count = 0
@@ -41,12 +45,12 @@ class Handover(Generic[T]):
     def __repr__(self) -> str:
         return f"Handover({self._count} of {self._capacity}, {len(self._getters)} waiting)"
 
-    async def put(self, item: T, key: Hashable = None) -> None:
+    async def put(self, item: T, key: Hashable = None, weight: int = 0) -> None:
         """Add ``item``; where the queue is full, wait until half of it is taken.
 
-        ``key`` is what it has in common with others; None: nothing.
+        ``key`` is what it has in common with others; None: nothing. ``weight``: bytes that it holds.
         """
-        if self._count >= self._capacity:
+        if self._count >= self._capacity or self._bytes >= self._most_bytes:
             self._room = self._loop.create_future()
             try:
                 await self._room
@@ -60,6 +64,9 @@ class Handover(Generic[T]):
         else:
             group.append(item)
         self._count += 1
+        if weight:
+            self._weights[id(item)] = weight
+            self._bytes += weight
         self._wake_getter()
 
     def end(self) -> None:
@@ -82,9 +89,14 @@ class Handover(Generic[T]):
                     self._wake_getter()  # what we were woken for is for the next one
                 raise
         item = self._take()
-        if self._room is not None and not self._room.done() and self._count <= self._capacity // 2:
+        if self._weights:
+            self._bytes -= self._weights.pop(id(item), 0)
+        if self._room is not None and not self._room.done() and self._has_room():
             self._room.set_result(None)
         return item
+
+    def _has_room(self) -> bool:
+        return self._count <= self._capacity // 2 and self._bytes <= self._most_bytes // 2
 
     def _take(self) -> T:
         key, group = self._groups.popitem(last=False)

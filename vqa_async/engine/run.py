@@ -89,6 +89,12 @@ def _shared(item: Record | Failure) -> str | None:
     return None
 
 
+def _weight(item: Record | Failure) -> int:
+    """Bytes of images that a record holds."""
+    images = item.images if isinstance(item, Record) else ()
+    return sum(len(image.value) for image in images if image.kind == "bytes")
+
+
 class Run:
     """The tasks of one run over one source.
 
@@ -278,7 +284,7 @@ class Run:
                     self.tally.skipped += 1
                     self.tally.skipped_failed += item.state == FAILED
                 elif await self._may_begin():
-                    await self._records.put(item, _shared(item))
+                    await self._records.put(item, _shared(item), _weight(item) if self.source.embeds else 0)
                 self._read += 1
             self.input_read = True
         except Exception as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
 from vqa_async.journal import JournalPaths
 from vqa_async.journal.runfile import load
 from vqa_async.prompts import DEFAULT_PROMPT
+from vqa_async.sources.locations import folder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,4 @@ class Origin:
         settings = run["settings"]
         names = ("image_key", "conversation_key", "output_key", "prompt")
         told = {name: settings[name] for name in names if isinstance(settings.get(name), str)}
-        return cls(run, **told, folder=_folder(str(run.get("input", "-"))))
-
-
-def _folder(input: str) -> str:
-    if input == "-" or "://" in input:
-        return ""
-    return input if os.path.isdir(input) else os.path.dirname(input)
+        return cls(run, **told, folder=folder_of(str(run.get("input", "-"))))

@@ -14,8 +14,9 @@ from pathlib import Path
 import pybase64
 
 from vqa_async.config import ImageOptions
-from vqa_async.errors import ImageError
+from vqa_async.errors import ImageError, InputError
 from vqa_async.models import ImageRef
+from vqa_async.sources import StoredImages
 
 FOLDER = "images"
 
@@ -98,6 +99,7 @@ class Pictures:
         self._mode = mode
         self._absolute = absolute
         self.unfound = 0
+        self._stored = StoredImages(folder)
         self.copies: set[str] = set()
 
     def picture(self, ref: ImageRef) -> Picture:
@@ -111,7 +113,7 @@ class Pictures:
             return Picture(str(ref.value))
         if not self._mode:
             return Picture(self._reference(ref))
-        data = image_file(ref, self._folder)
+        data = self._file(ref)
         picture = Picture(str(ref.value) if ref.kind == "path" else "", data, _suffix(data))
         if self._mode == "embed":
             return picture
@@ -126,7 +128,25 @@ class Pictures:
             yield f"{ref.kind} {_digest(ref.value)}"
         if self._mode and ref.kind != "url":
             with suppress(ImageError):
-                yield f"content {_digest(image_file(ref, self._folder))}"
+                yield f"content {_digest(self._file(ref))}"
+
+    def close(self) -> None:
+        """Close the input that embedded images are read from."""
+        self._stored.close()
+
+    def _file(self, ref: ImageRef) -> bytes:
+        """The bytes of the image file, which may stand in a file of the input.
+
+        Raises:
+            ImageError: it cannot be read, or is no image.
+        """
+        try:
+            stored = (
+                self._stored.get(ref.value) if isinstance(ref.value, str) and ref.kind == "path" else None
+            )
+        except InputError as error:
+            raise ImageError(f"Image {ref.value!s}: {error.message}", code="file_not_found") from None
+        return image_file(ref if stored is None else ImageRef("bytes", stored), self._folder)
 
     def _reference(self, ref: ImageRef) -> str:
         if ref.kind == "bytes":

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -151,6 +151,10 @@ class _Job:
 
     def run(self) -> ExportSummary:
         """Write all of it."""
+        with closing(self._pictures):
+            return self._run()
+
+    def _run(self) -> ExportSummary:
         split_of = self._splits()
         layout = Layout(self.options, self.target.suffix.lower(), self._columns())
         if self.is_folder:

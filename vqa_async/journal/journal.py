@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 from vqa_async.config import Config
@@ -59,8 +60,10 @@ class Journal:
         again = config.journal.retry_failed
         self._kinds = () if isinstance(again, bool) else again
         self._output_key = config.columns.output_key
-        where = source if source == "-" else os.path.abspath(source)
-        self._source = {"input": where, "limit": limit, "format": format}
+        where = source if source == "-" or "://" in source else os.path.abspath(source)
+        self._source: dict[str, Any] = {"input": where, "limit": limit, "format": format}
+        if config.selection:
+            self._source["selection"] = asdict(config.selection)
         self.known = RecordTable()
         self._replayed = Replayed(self.known)
         self._run: dict[str, Any] = {}

@@ -8,7 +8,6 @@ to OUT.checks.jsonl holds the pair and no image.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import fields, replace
@@ -16,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from vqa_async.config import Columns
-from vqa_async.errors import InputError, JournalDamaged, RecordError
+from vqa_async.errors import ImageError, InputError, JournalDamaged, RecordError
 from vqa_async.journal.codec import decode_line
 from vqa_async.journal.scanning import read_lines
 from vqa_async.keytable import RecordTable
 from vqa_async.models import Failure, ImageRef, Message, Record, Result, Success
 from vqa_async.quality.verdicts import VerifyMode, pair_id, score_of, verifying_question
 from vqa_async.review.scores import SCORE
-from vqa_async.sources import Finished, Source
+from vqa_async.sources import Finished, Source, StoredImages
 from vqa_async.sources.conversation import read_conversation
+from vqa_async.sources.locations import folder_of
 from vqa_async.sources.references import read_images
 
 _LINES_PER_TURN = 64
@@ -60,13 +60,6 @@ def pairs_source(
     )
 
 
-def folder_of(input: str) -> str:
-    """Where the relative image paths of an input are looked for first."""
-    if input == "-":
-        return ""
-    return input if os.path.isdir(input) else os.path.dirname(input)
-
-
 def scored(result: Result, mode: VerifyMode) -> Result:
     """``result`` of a pair's record with the agreement in its row."""
     if not isinstance(result, Success):
@@ -90,11 +83,12 @@ class _Pairs:
         self._mode = mode
         self._known = known
         self._is_finished = is_finished
+        self._stored = StoredImages(folder)
 
     async def read(self, output: Path) -> AsyncGenerator[Record | Failure, None]:
         index = 0
         try:
-            with output.open("rb") as file:
+            with output.open("rb") as file, self._stored:
                 for number, line in enumerate(_lines_of(output, read_lines(file))):
                     if number % _LINES_PER_TURN == 0:
                         await asyncio.sleep(0)
@@ -134,10 +128,20 @@ class _Pairs:
         """The images of a line, in the order in which the model saw them."""
         images = read_images(line.get(self._columns.image_key), self._columns.image_key)
         conversation = line.get(self._columns.conversation_key)
-        if not conversation:
-            return tuple(images)
-        messages = read_conversation(conversation, self._columns.conversation_key, images)
-        return tuple(part for m in messages for part in m.parts if isinstance(part, ImageRef))
+        if conversation:
+            messages = read_conversation(conversation, self._columns.conversation_key, images)
+            images = [part for m in messages for part in m.parts if isinstance(part, ImageRef)]
+        return tuple(map(self._whole, images))
+
+    def _whole(self, image: ImageRef) -> ImageRef:
+        """``image``, with its bytes where it stands in a file of the input."""
+        if image.kind != "path":
+            return image
+        try:
+            stored = self._stored.get(str(image.value))
+        except InputError as error:
+            raise ImageError(f"Image {image.value!s}: {error.message}", code="file_not_found") from None
+        return image if stored is None else ImageRef("bytes", stored)
 
 
 def _lines_of(output: Path, lines: Iterator[Any]) -> Iterator[dict[str, Any]]:

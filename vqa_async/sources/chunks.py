@@ -2,23 +2,25 @@
 
 A regular file is read through aiofiles. A pipe, a FIFO or standard input may stay silent for ever, and a
 thread of the default executor that waits for it would hold up the end of the process; so those are read by
-a daemon thread of their own, one piece for each that is asked for.
+a daemon thread of their own, one piece for each that is asked for; and so is what fsspec opens. Compressed
+bytes, whatever they come from, are unpacked on the way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import queue
 import stat
-import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
 import aiofiles.threadpool
 
 from vqa_async.errors import InputError
+from vqa_async.sources.compression import Decompressor, compression_of
+from vqa_async.sources.own_thread import OwnThread
+from vqa_async.sources.remote import RemoteFile, is_address
 
 # Rows of 100 bytes take about 8 microseconds each, so this much keeps the loop busy for some 20 ms.
 CHUNK_BYTES = 1 << 18
@@ -31,24 +33,35 @@ _STDIN = 0
 class Chunks:
     """An input as an async iterator of chunks, opened by ``async with``.
 
-    Attributes:
+    Args:
+        path: a path, an address, or "-" for standard input.
         name: what the input is called in messages about its rows.
-        size: its length in bytes, None for a pipe.
+
+    Attributes:
+        name: the same.
+        size: its length in bytes, None where it is not known.
+        read: bytes of it that were read, before they were unpacked.
+        is_packed: whether it is compressed; known when the head is.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, name: str) -> None:
         self._path = path
-        self.name = "standard input" if path == "-" else os.path.basename(path)
+        self.name = name
         self.size: int | None = None
+        self.read = 0
+        self.is_packed = False
         self._head: bytes | None = None
         self._head_given = False
         self._reader: _Reader | None = None
+        self._unpacking: Decompressor | None = None
+        self._unpacked: Iterator[bytes] = iter(())
+        self._broken: InputError | None = None
 
     async def head(self) -> bytes:
         """The first bytes, without a byte order mark: enough to tell the format. Iterating gives them too."""
         if self._head is None:
-            head = await self._read()
-            while not _is_telling(head) and (more := await self._read()):
+            head = await self._first()
+            while not _is_telling(head) and (more := await self._next()):
                 head += more
             self._head = head.removeprefix(b"\xef\xbb\xbf")
         return self._head
@@ -70,13 +83,15 @@ class Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await (self._read() if self._head_given else self.head())
+        chunk = await (self._next() if self._head_given else self.head())
         self._head_given = True
         if not chunk:
             raise StopAsyncIteration
         return chunk
 
     async def _open(self) -> _Reader:
+        if is_address(self._path):
+            return _RemoteReader(self._path)
         if self._path != "-":
             status = await asyncio.to_thread(os.stat, self._path)
             if stat.S_ISREG(status.st_mode):
@@ -84,12 +99,50 @@ class Chunks:
                 return _FileReader(self._path)
         return _PipeReader(self._path)
 
+    async def _first(self) -> bytes:
+        """The first bytes, and from here on whatever is packed is unpacked."""
+        start = await self._read()
+        while len(start) < 4 and (more := await self._read()):
+            start += more
+        if not (method := compression_of(start)):
+            return start
+        self.is_packed = True
+        self._unpacking = Decompressor(self.name, method)
+        self._unpacked = self._unpacking.feed(start)
+        return await self._next()
+
+    async def _next(self) -> bytes:
+        unpacking = self._unpacking
+        if unpacking is None:
+            return await self._read()
+        while True:
+            # Pieces of a few rows each would cost more in turns than in reading: they are put together.
+            whole, length = [], 0
+            try:
+                for piece in self._unpacked:
+                    whole.append(piece)
+                    length += len(piece)
+                    if length >= CHUNK_BYTES:
+                        break
+            except InputError as error:
+                self._broken = error  # after what stands before the damaged place
+            if whole:
+                return b"".join(whole)
+            if self._broken is not None:
+                raise self._broken
+            if not (packed := await self._read()):
+                unpacking.end()
+                return b""
+            self._unpacked = unpacking.feed(packed)
+
     async def _read(self) -> bytes:
         assert self._reader is not None
         try:
-            return await self._reader.read()
+            chunk = await self._reader.read()
         except OSError as error:
             raise self._unreadable(error) from None
+        self.read += len(chunk)
+        return chunk
 
     def _unreadable(self, error: OSError) -> InputError:
         return InputError(f"{self.name} cannot be read: {error.strerror or error}.")
@@ -126,41 +179,35 @@ class _PipeReader:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._wanted: queue.SimpleQueue[asyncio.Future[bytes] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="vqa-async-input", daemon=True)
-        self._thread.start()
+        self._descriptor: int | None = None
+        self._thread = OwnThread()
 
     async def read(self) -> bytes:
-        chunk: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._wanted.put(chunk)
-        return await chunk
+        return await self._thread.do(self._read)
 
     async def close(self) -> None:
-        self._wanted.put(None)
+        await self._thread.end(self._close)
 
-    def _serve(self) -> None:
-        descriptor: int | None = None
-        while (wanted := self._wanted.get()) is not None:
-            try:
-                if descriptor is None:  # opening a FIFO waits for its writer, so it happens here
-                    descriptor = self._open()
-                answer = _settle(wanted, os.read(descriptor, CHUNK_BYTES))
-            except OSError as error:
-                answer = _fail(wanted, error)
-            try:
-                wanted.get_loop().call_soon_threadsafe(answer)
-            except RuntimeError:  # the loop was closed while this thread waited for the pipe
-                break
-        if descriptor not in (None, _STDIN):
-            os.close(descriptor)
+    def _read(self) -> bytes:
+        if self._descriptor is None:  # opening a FIFO waits for its writer, so it happens here
+            is_stdin = self._path == "-"
+            self._descriptor = _STDIN if is_stdin else os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.read(self._descriptor, CHUNK_BYTES)
 
-    def _open(self) -> int:
-        return _STDIN if self._path == "-" else os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+    def _close(self) -> None:
+        if self._descriptor not in (None, _STDIN):
+            os.close(self._descriptor)
 
 
-def _settle(wanted: asyncio.Future[bytes], chunk: bytes) -> Callable[[], None]:
-    return lambda: None if wanted.done() else wanted.set_result(chunk)
+class _RemoteReader:
+    """Reads what fsspec opens, in a daemon thread."""
 
+    def __init__(self, address: str) -> None:
+        self._file = RemoteFile(address)
+        self._thread = OwnThread()
 
-def _fail(wanted: asyncio.Future[bytes], error: OSError) -> Callable[[], None]:
-    return lambda: None if wanted.done() else wanted.set_exception(error)
+    async def read(self) -> bytes:
+        return await self._thread.do(lambda: self._file.read(CHUNK_BYTES))
+
+    async def close(self) -> None:
+        await self._thread.end(self._file.close)

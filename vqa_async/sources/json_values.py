@@ -219,15 +219,19 @@ class JsonValues:
         rows: reads each row.
         array: whether it is one array.
         limit: longest item that is read, in bytes.
+        first: index of the first row.
 
     Attributes:
         consumed: bytes that became rows so far, about.
         count: rows so far.
     """
 
-    def __init__(self, name: str, rows: RowReader, *, array: bool, limit: int = MAX_TEXT_BYTES) -> None:
+    def __init__(
+        self, name: str, rows: RowReader, *, array: bool, limit: int = MAX_TEXT_BYTES, first: int = 0
+    ) -> None:
         self.consumed = 0
         self.count = 0
+        self._first = first
         self._name = name
         self._rows = rows
         self._splitter = ValueSplitter(name, array=array, limit=limit)
@@ -245,9 +249,9 @@ class JsonValues:
             self.consumed += len(item) + 1
             where = f"{self._name} item {self.count}"
             if isinstance(item, Oversize):
-                yield self._rows.passed_over(item, index=self.count, where=where, what="item")
+                yield self._rows.passed_over(item, index=self._first + self.count, where=where, what="item")
             else:
-                yield self._rows.read_json(item, index=self.count, where=where)
+                yield self._rows.read_json(item, index=self._first + self.count, where=where)
             self.count += 1
 
 

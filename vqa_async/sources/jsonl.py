@@ -44,15 +44,17 @@ class JsonLines:
         name: what the input is called in messages.
         rows: reads each row.
         limit: longest line that is read, in bytes.
+        first: index of the first row.
 
     Attributes:
         consumed: bytes that became rows so far.
         count: rows so far.
     """
 
-    def __init__(self, name: str, rows: RowReader, *, limit: int = MAX_TEXT_BYTES) -> None:
+    def __init__(self, name: str, rows: RowReader, *, limit: int = MAX_TEXT_BYTES, first: int = 0) -> None:
         self.consumed = 0
         self.count = 0
+        self._first = first
         self._name = name
         self._rows = rows
         self._splitter = LineSplitter(limit)
@@ -67,15 +69,15 @@ class JsonLines:
         return self._read(self._splitter.end())
 
     def _read(self, lines: Iterator[bytes | Oversize]) -> Iterator[Record | Failure]:
-        name, rows = self._name, self._rows
+        name, rows, first = self._name, self._rows, self._first
         for line in lines:
             self._lines += 1
             self.consumed += len(line) + 1
             where = f"{name} line {self._lines}"
             if isinstance(line, Oversize):
-                yield rows.passed_over(line, index=self.count, where=where, what="line")
+                yield rows.passed_over(line, index=first + self.count, where=where, what="line")
             elif text := line.strip(_BLANKS):
-                yield rows.read_json(text, index=self.count, where=where)
+                yield rows.read_json(text, index=first + self.count, where=where)
             else:
                 continue
             self.count += 1

@@ -62,6 +62,10 @@ class Several(Record):
     records: tuple[Record | Failure, ...] = ()
 
 
+LEFT_OUT = Finished("", -1, {}, (), state=b"")
+"""Stands for a row that is not wanted; whoever asks for only some rows passes over it."""
+
+
 def _exact(text: bytes, row: object) -> object:
     """``row`` with every integer as it is written, where the standard library can read it."""
     try:
@@ -85,6 +89,11 @@ class RowReader:
         clock: gives the Unix time in seconds, for ``Failure.finished_at``.
         known: what earlier runs know of records.
         is_finished: whether a record in that state needs no request.
+        keep: whether a row (None for what is no row) with that id is wanted; for others there is LEFT_OUT.
+            They have their ids nevertheless: those of the rest do not depend on what is wanted.
+
+    Attributes:
+        adapt: makes a row of ours of one in a form of its own, such as a batch request.
     """
 
     def __init__(
@@ -98,7 +107,10 @@ class RowReader:
         clock: Callable[[], float] = time.time,
         known: RecordTable | None = None,
         is_finished: Callable[[bytes], bool] = lambda _: False,
+        keep: Callable[[dict[str, Any] | None, str], bool] | None = None,
     ) -> None:
+        self.adapt: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+        self._keep = keep
         self._image_key = columns.image_key
         self._conversation_key = columns.conversation_key
         self._questions_key = columns.questions_key or None  # JSON has no such key
@@ -113,38 +125,48 @@ class RowReader:
         self._finished: dict[bytes | None, Finished | None] = {None: None}
         self._identities = Identities(known)
 
-    def read(self, row: object, *, index: int, where: str) -> Record | Failure:
+    def read(
+        self, row: object, *, index: int, where: str, written: dict[str, Any] | None = None
+    ) -> Record | Failure:
         """The record that ``row`` asks for.
 
         Args:
             row: a dict; anything else is a Failure.
             index: position in the input, from 0.
             where: place in the input, in words, such as ``in.jsonl line 17``.
+            written: the row as it passes through, where that is another: without the bytes of its images.
         """
         if not isinstance(row, dict):
             return self._not_an_object(row, index, where)
-        questions = row.get(self._questions_key)
+        if self.adapt is not None:
+            row = self.adapt(row)
+        shown: dict[Any, Any] = row if written is None else written
+        questions = shown.get(self._questions_key)
         asks_several = questions is not None and questions not in _NONE
         if self._is_unchecked:
             self._is_unchecked = False
             self._asking.check({**row, "question": ""} if asks_several else row)
         if asks_several:
-            return self._several(row, questions, index, where)
+            return self._several(row, shown, questions, index, where)
         conversation = row.get(self._conversation_key)
         if not conversation and (conversation is None or isinstance(conversation, str | list)):
             conversation = self._prompt
         if self._is_usual and PARAMS_KEY not in row:
-            return self._usual(row, conversation, index, where)
+            return self._usual(row, shown, conversation, index, where)
         ask = self._asks.of_row(row, conversation)
         try:
             digest = digest_of(canonical(ask.content(row.get(self._image_key))))
         except RecordError as error:
             return self._unwritable(row, error, index, where)
         identity, wrong = self._identify(row, digest)
+        if self._keep is not None and not self._keep(shown, identity.id):
+            return LEFT_OUT
         ask.wrong = wrong or ask.wrong
-        return self._record(row, ask, identity, index, where)
+        return self._record(row, shown, ask, identity, index, where)
 
-    def _usual(self, row: dict[str, Any], conversation: Any, index: int, where: str) -> Record | Failure:
+    def _usual(
+        self, row: dict[str, Any], shown: dict[str, Any], conversation: Any, index: int, where: str
+    ) -> Record | Failure:
         """The record of a row that has nothing of its own but images and conversation."""
         images = row.get(self._image_key)
         try:
@@ -152,6 +174,8 @@ class RowReader:
         except RecordError as error:
             return self._unwritable(row, error, index, where)
         identity, wrong = self._identify(row, digest)
+        if self._keep is not None and not self._keep(shown, identity.id):
+            return LEFT_OUT
         if (finished := self._finished_in(identity.state)) is not None:
             return finished
         if wrong is None:
@@ -160,11 +184,17 @@ class RowReader:
             except RecordError as error:
                 wrong = error
             else:
-                return Record(identity.id, index, row, messages, self._folder)
-        return self._failure(identity, row, wrong, index, where)
+                return Record(identity.id, index, shown, messages, self._folder)
+        return self._failure(identity, shown, wrong, index, where)
 
     def _record(
-        self, row: dict[str, Any], ask: Ask, identity: Identity, index: int, where: str
+        self,
+        row: dict[str, Any],
+        shown: dict[str, Any],
+        ask: Ask,
+        identity: Identity,
+        index: int,
+        where: str,
     ) -> Record | Failure:
         if (finished := self._finished_in(identity.state)) is not None:
             return finished
@@ -175,12 +205,14 @@ class RowReader:
             messages = self._messages(row.get(self._image_key), ask.conversation)
             asked = self._asks.asked(row, ask, identity.id, messages)
         except RecordError as error:
-            return self._failure(identity, row, error, index, where, asked)
-        return Record(identity.id, index, row, messages, self._folder, asked)
+            return self._failure(identity, shown, error, index, where, asked)
+        return Record(identity.id, index, shown, messages, self._folder, asked)
 
     # --- a list of questions ------------------------------------------------------------------------------
 
-    def _several(self, row: dict[str, Any], value: Any, index: int, where: str) -> Record | Failure:
+    def _several(
+        self, row: dict[str, Any], shown: dict[str, Any], value: Any, index: int, where: str
+    ) -> Record | Failure:
         try:
             images = canonical(listed(row.get(self._image_key)))
             content = canonical([value, row.get(PARAMS_KEY)])
@@ -189,20 +221,28 @@ class RowReader:
         # A row without an id is known by its images alone, so that questions may be added to it.
         own = digest_of(images + (b"" if row.get("id") is None else content))
         parent, wrong = self._identify(row, own)
+        if self._keep is not None and not self._keep(shown, parent.id):
+            return LEFT_OUT
         try:
             if wrong is not None:
                 raise wrong
             questions = read_questions(value, str(self._questions_key))
         except RecordError as error:
-            return self._failure(parent, row, error, index, where)
+            return self._failure(parent, shown, error, index, where)
         records = [
-            self._question(row, question, Group(parent.id, number, len(questions)), index, where)
+            self._question(row, shown, question, Group(parent.id, number, len(questions)), index, where)
             for number, question in enumerate(questions, 1)
         ]
-        return Several(parent.id, index, row, (), self._folder, None, tuple(records))
+        return Several(parent.id, index, shown, (), self._folder, None, tuple(records))
 
     def _question(
-        self, row: dict[str, Any], question: Question, group: Group, index: int, where: str
+        self,
+        row: dict[str, Any],
+        shown: dict[str, Any],
+        question: Question,
+        group: Group,
+        index: int,
+        where: str,
     ) -> Record | Failure:
         ask = self._asks.of_question(row, question, group)
         where = f"{where}, question {group.number}"
@@ -215,7 +255,7 @@ class RowReader:
                 code="duplicate_id",
             )
             identity = self._identities.give(f"{id}!{digest.hex()[:16]}", digest)
-        return self._record(row, ask, identity, index, where)
+        return self._record(row, shown, ask, identity, index, where)
 
     def read_json(self, text: bytes, *, index: int, where: str) -> Record | Failure:
         """The record in one JSON text; a Failure where it is not JSON, with the reason and the column."""
@@ -312,6 +352,9 @@ class RowReader:
         where: str,
         asked: Asked | None = None,
     ) -> Failure | Finished:
+        # A question is wanted where its row is, which was judged before.
+        if self._keep is not None and asked is None and not self._keep(None, identity.id):
+            return LEFT_OUT
         if (finished := self._finished_in(identity.state)) is not None:
             return finished
         record = Record(identity.id, index, row, (), self._folder, asked)

@@ -11,24 +11,21 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
 )
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
-from vqa_async.config import Columns, Sampling
-from vqa_async.errors import InputError
+from vqa_async.config import Columns, InputFormat, Sampling, Selection
 from vqa_async.keytable import KeyTable, RecordTable
 from vqa_async.models import Failure, Record
-from vqa_async.prompts import DEFAULT_PROMPT, Asking
-from vqa_async.sources.chunks import Chunks
-from vqa_async.sources.folder import read_folder
-from vqa_async.sources.formats import InputFormat, file_format
-from vqa_async.sources.json_values import JsonValues
-from vqa_async.sources.jsonl import JsonLines
+from vqa_async.prompts import Asking
+from vqa_async.sources.files import Files
+from vqa_async.sources.locations import folder_of, known_location, require
+from vqa_async.sources.remote import shown
 from vqa_async.sources.rows import RowReader, Several
+from vqa_async.sources.selection import selected, wanted
 
 Rows: TypeAlias = Iterable[Mapping[str, Any] | Record] | AsyncIterable[Mapping[str, Any] | Record]
 """What Python callers may give for an input: rows or Records, from anything that can be iterated."""
@@ -59,6 +56,7 @@ class Source:
         folder: str,
         fraction: Callable[[], float | None] = lambda: None,
         limit: int | None = None,
+        embeds: Callable[[], bool] = lambda: False,
     ) -> None:
         self.name = name
         self.folder = folder
@@ -66,6 +64,12 @@ class Source:
         self._limit = limit
         self._results = self._apart(results)
         self._fraction = fraction
+        self._embeds = embeds
+
+    @property
+    def embeds(self) -> bool:
+        """Whether its records hold the bytes of their images, as far as it was read."""
+        return self._embeds()
 
     def __repr__(self) -> str:
         fraction = self.fraction()
@@ -115,19 +119,22 @@ def open_source(
     asking: Asking | None = None,
     format: InputFormat = "auto",
     limit: int | None = None,
+    selection: Selection | None = None,
     clock: Callable[[], float] = time.time,
     known: RecordTable | None = None,
     is_finished: Callable[[bytes], bool] = lambda _: False,
 ) -> Source:
-    """The records in a file, in a folder of images, or ("-") from standard input.
+    """The records of an input: a file or several, a folder, an address, or ("-") standard input.
 
     Args:
-        path: the input; nothing but its status is read before the first record is asked for.
+        path: a file, a pattern or range of files, a folder, an address, or "-"; see ``locations.py``. Nothing
+            but its status is read before the first record is asked for.
         columns: which fields hold the images and the conversation.
         prompt: question for rows without a conversation, and for the images of a folder.
         asking: how rows are asked, in place of ``prompt``.
         format: what it is, where content and suffix do not tell.
         limit: only the first so many rows.
+        selection: which of its records are wanted. All have their ids and positions from the whole input.
         clock: gives the Unix time in seconds.
         known: what earlier runs know of records; the ids of the input are noted in it.
         is_finished: whether a record in that state needs no request. Those come as ``Finished``, with their
@@ -135,20 +142,37 @@ def open_source(
 
     Raises:
         InputError: there is no such input. Iterating raises it too: when the input cannot be read, is empty,
-            is no JSON in any form, or breaks off in the middle (then after all records before that place).
-        ConfigError: iterating raises it at the first row, where a template does not fit that.
+            in no form that is known, or breaks off in the middle (then after all records before that place).
+        ConfigError: on iterating, a library that such an input needs is not installed, or at the first row
+            a template does not fit that.
     """
     location = os.fspath(path)
     columns, asking = columns or Columns(), asking or Asking(Sampling(prompt=prompt))
-    known_before: dict[str, Any] = {"clock": clock, "known": known, "is_finished": is_finished}
-    if format == "folder" or _is_folder(location):
-        rows = RowReader(columns, asking=asking, folder=location, **known_before)
-        images = read_folder(location, columns, rows, prompt=asking.prompt or DEFAULT_PROMPT)
-        return Source(images, name=location, folder=location, limit=limit)
-    folder = "" if location == "-" else os.path.dirname(location)
-    rows = RowReader(columns, asking=asking, folder=folder, **known_before)
-    file = _File(location, rows, format)
-    return Source(file.results(), name=location, folder=folder, fraction=file.fraction, limit=limit)
+    selection = selection or Selection()
+    require(location)
+    folder = folder_of(location)
+    rows = RowReader(
+        columns,
+        asking=asking,
+        folder=folder,
+        clock=clock,
+        known=known,
+        is_finished=is_finished,
+        keep=wanted(selection),
+    )
+    place = known_location(location, format)
+    files = Files(location, folder, rows, columns, prompt=asking.prompt, format=format, place=place)
+    results = files.results()
+    if selection:
+        results = selected(results, selection, columns, embedded=lambda: files.embedded)
+    return Source(
+        results,
+        name=shown(location),
+        folder=folder,
+        fraction=files.fraction,
+        embeds=lambda: files.embedded,
+        limit=limit,
+    )
 
 
 def rows_source(
@@ -183,51 +207,6 @@ def rows_source(
     return Source(_read_rows(rows, reader), name="rows", folder=folder)
 
 
-class _Parser(Protocol):
-    consumed: int
-    count: int
-
-    def feed(self, chunk: bytes) -> Iterator[Record | Failure]: ...
-
-    def end(self) -> Iterator[Record | Failure]: ...
-
-
-class _File:
-    """A file, a pipe or standard input: the right parser for its chunks."""
-
-    def __init__(self, path: str, rows: RowReader, format: InputFormat) -> None:
-        self._chunks = Chunks(path)
-        self._rows = rows
-        self._format = format
-        self._parser: _Parser | None = None
-        self.name = self._chunks.name
-
-    def fraction(self) -> float | None:
-        size = self._chunks.size
-        if size is None or self._parser is None:
-            return None
-        return min(1.0, self._parser.consumed / size) if size else 1.0
-
-    async def results(self) -> _Results:
-        async with self._chunks as chunks:
-            parser = self._parser = self._choose(await chunks.head())
-            async for chunk in chunks:
-                for result in parser.feed(chunk):
-                    yield result
-            for result in parser.end():
-                yield result
-        if not parser.count:
-            raise InputError(
-                f"{self.name} holds no records. Give a JSON array or JSONL file with at least one."
-            )
-
-    def _choose(self, head: bytes) -> _Parser:
-        format = file_format(head, self.name, self._format)
-        if format == "jsonl":
-            return JsonLines(self.name, self._rows)
-        return JsonValues(self.name, self._rows, array=format == "array")
-
-
 async def _read_rows(rows: Rows, reader: RowReader) -> _Results:
     pairs = _numbered_async(rows) if isinstance(rows, AsyncIterable) else _numbered(rows)
     async with aclosing(pairs):
@@ -257,24 +236,15 @@ async def _numbered_async(rows: AsyncIterable[Any]) -> AsyncGenerator[tuple[int,
             await iterator.aclose()
 
 
-def _is_folder(path: str) -> bool:
-    if path == "-":
-        return False
-    if not os.path.exists(path):
-        raise InputError(f"{path}: there is no such file or folder. Check the path.")
-    return os.path.isdir(path)
-
-
 async def places_of(source: Source) -> KeyTable:
-    """Where each record of ``source`` stands: its position, in ``PLACE_BYTES`` bytes, by its id.
+    """Where each record of ``source`` stands in the whole input, in ``PLACE_BYTES`` bytes, by its id.
 
     Args:
         source: read to its end, and closed.
     """
     places = KeyTable(key_bytes=12, value_bytes=PLACE_BYTES)
-    count = 0
     async with source:
-        async for record in source:
-            places.set(record.id, count.to_bytes(PLACE_BYTES, "big"))
-            count += 1
+        async for result in source:
+            record = result.record if isinstance(result, Failure) else result
+            places.set(record.id, record.index.to_bytes(PLACE_BYTES, "big"))
     return places
