@@ -25,7 +25,8 @@ DOORS = {
     "yarl": {"transport"},
     "PIL": {"images", "server", "workspace"},  # the engine's images; the endpoint's eyes; the sample's brush
     "pillow_heif": {"images"},
-    "pybase64": {"images", "server"},
+    "pybase64": {"images", "server", "export"},
+    "pyarrow": {"export"},
     "xxhash": {"images"},
     "tenacity": {"client"},
     "aiofiles": {"sources"},

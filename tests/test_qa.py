@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqa_async.models import QAPair
-from vqa_async.qa import format_pairs, parse_pairs, read_any_form
+from vqa_async.qa import answer_pairs, format_pairs, parse_pairs, read_any_form
 from vqa_async.qa.labels import WORD_KINDS
 
 TABLES = sorted(Path(__file__).with_name("data").joinpath("completions").glob("*.toml"))
@@ -214,3 +214,19 @@ def test_a_megabyte_of_anything_is_read_in_linear_time(text: str) -> None:
     started = time.process_time()
     parse_pairs(text)
     assert time.process_time() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("Yes.", [("Is it?", "Yes.")]),
+        (" A list:\r\n1. one\n2. two\n", [("Is it?", "A list:\n1. one\n2. two")]),
+        ('{"question": "Q", "answer": "A"}', [("Is it?", '{"question": "Q", "answer": "A"}')]),
+        ("<think>Hm. Q: what?\nA: that</think>\nNo.", [("Is it?", "No.")]),
+        ("<think>cut off", []),
+        ("- Q: Who?\n  A: He.\n\n- Q: What?\n  A: It.", [("Who?", "He."), ("What?", "It.")]),
+    ],
+)
+def test_an_answer_to_a_question_is_its_pair(text, pairs):
+    """Whatever form it has, but for labelled pairs, which are kept as they are."""
+    assert [(pair.question, pair.answer) for pair in answer_pairs("Is it?", text)] == pairs

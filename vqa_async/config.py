@@ -657,8 +657,9 @@ class JournalOptions:
     fsync_interval: float = 1.0
     """Seconds between syncs with --fsync interval."""
 
-    retry_failed: bool = False
-    """Also try records again whose failure is permanent."""
+    retry_failed: bool | tuple[str, ...] = False
+    """Also try records again whose failure is permanent. With names of kinds of errors, as 'status' shows
+    them (--retry-failed=timeout,image): try those again, and no others."""
 
     allow_changed_settings: bool = False
     """Resume although the output was made with other settings."""
@@ -667,6 +668,10 @@ class JournalOptions:
     """Move damaged lines of the output to OUT.damaged.jsonl and run their records again."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.retry_failed, bool):
+            words = ",".join(_strings(self.retry_failed)).split(",")
+            object.__setattr__(self, "retry_failed", tuple(filter(None, (word.strip() for word in words))))
+            _require(bool(self.retry_failed), "--retry-failed= names no kind of error: name one, or none.")
         _require(0 < self.fsync_interval <= 3600, "fsync_interval must be above 0 and at most 3600 seconds.")
 
 

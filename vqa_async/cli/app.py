@@ -36,6 +36,7 @@ from vqa_async.config import (
     Timeouts,
 )
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
+from vqa_async.export.options import ExportOptions
 
 Format = Literal["auto", "json", "jsonl", "folder"]
 Input = Annotated[str, Parameter(env_var=())]
@@ -48,6 +49,7 @@ _IMAGES = Group("Images", sort_key=5)
 _RESULTS = Group("Results and resuming", sort_key=6)
 
 _MIB = 1 << 20
+_MAY_BE_BARE = ("--retry-failed", "--drop-flagged", "--failures")
 
 
 class _Flowing(DefaultFormatter):
@@ -106,7 +108,7 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         app.config = layers(arguments)
         code = app(
-            _dash_last(arguments), exit_on_error=False, print_error=False, error_console=open_console()
+            _dash_last(_bare(arguments)), exit_on_error=False, print_error=False, error_console=open_console()
         )
     except CycloptsError as error:
         return _refused(f"{error} See 'vqa-async {_command(arguments)}--help'.", EXIT_USAGE)
@@ -120,6 +122,14 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         return _refused("The working directory was removed. Change to one that exists.", EXIT_USAGE)
     return code if isinstance(code, int) else 0
+
+
+def _bare(arguments: Sequence[str]) -> list[str]:
+    """Flags that may go without their value get one, or the CLI library would take the next word for it."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    return [
+        f"{word}=true" if word in _MAY_BE_BARE and at < end else word for at, word in enumerate(arguments)
+    ]
 
 
 def _dash_last(arguments: Sequence[str]) -> list[str]:
@@ -289,23 +299,20 @@ def export(
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o", env_var=())],
-    format: Literal["json", "jsonl", ""] = "",
+    options: Annotated[ExportOptions, Parameter(name="*")] = ExportOptions(),
 ) -> int:
-    """Write the answers of an output to one file, in the order of the input.
+    """Write the answers of an output as a data set, in the order of the input.
 
     Parameters
     ----------
     source
         OUT.jsonl of a run.
     output
-        File to write.
-    format
-        json: an array of the rows with their answers, without the conversations, as in the guide.
-        jsonl: everything. Default: by the suffix.
+        File to write, or folder (hf, webdataset).
     """
     from vqa_async.cli.exporting import export_answers
 
-    return export_answers(source, output, format=format)
+    return export_answers(source, output, options)
 
 
 @app.command(sort_key=7)

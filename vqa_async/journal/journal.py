@@ -14,6 +14,7 @@ from vqa_async.config import Config
 from vqa_async.errors import DiskError
 from vqa_async.journal import runfile
 from vqa_async.journal.codec import encode_failure, encode_success
+from vqa_async.journal.kinds import Kinds
 from vqa_async.journal.lock import claim, claimed, locked
 from vqa_async.journal.mending import drop_superseded
 from vqa_async.journal.paths import JournalPaths
@@ -55,6 +56,8 @@ class Journal:
         self.paths = JournalPaths.of(output)
         self._options = config.journal
         self._settings = config.answer_settings() | wording(config)
+        again = config.journal.retry_failed
+        self._kinds = () if isinstance(again, bool) else again
         self._output_key = config.columns.output_key
         where = source if source == "-" else os.path.abspath(source)
         self._source = {"input": where, "limit": limit, "format": format}
@@ -109,6 +112,7 @@ class Journal:
             known=is_known,
             abandoned=self._abandoned.is_set,
             into=self.known,
+            kinds=Kinds(self._kinds) if self._kinds else None,
         )
 
     def _open_files(self, stack: contextlib.AsyncExitStack) -> tuple[AppendFile, ...]:
@@ -138,7 +142,7 @@ class Journal:
 
     def is_finished(self, state: bytes) -> bool:
         """Whether a record that was left in ``state`` needs no request."""
-        return state == SUCCEEDED or (state == FAILED and not self._options.retry_failed)
+        return state == SUCCEEDED or (state == FAILED and self._options.retry_failed is not True)
 
     def append(self, result: Result) -> Awaitable[None]:
         """Keep ``result``; awaited, returns when it is in the file.
