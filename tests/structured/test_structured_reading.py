@@ -116,7 +116,8 @@ def test_slips_are_mended(text: str) -> None:
         ("{}", r"at $: 'count' is a required property"),
         ("I count three.", "it is not JSON"),
         ('{"count": NaN} and no more', "it is not JSON"),
-        ("x" * 300_000 + "{", "it is not JSON"),
+        ("{" + "x" * 10_000, "it is not JSON"),
+        ("{" * 33, "it is not JSON"),
     ],
 )
 def test_what_does_not_fit_is_said(text: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +129,17 @@ def test_what_does_not_fit_is_said(text: str, reason: str, monkeypatch: pytest.M
         assert structure.read(text, cut_off=False) == Unfit(reason)
         return
     assert read(text, SCENE) == Unfit(reason)
+
+
+@pytest.mark.parametrize("error", [ValueError, RecursionError])
+def test_who_mends_may_fail(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    """Then there is nothing."""
+
+    def fail(*_: Any, **__: Any) -> str:
+        raise error
+
+    monkeypatch.setattr("json_repair.repair_json", fail)
+    assert read("{'count': 3}", SCENE) == Unfit("it is not JSON")
 
 
 def test_half_an_answer_never_passes_for_a_whole() -> None:

@@ -125,8 +125,11 @@ def nested(levels: int) -> dict[str, Any]:
         ({"properties": {"a": {"$ref": "http://example.com/a.json"}}}, "which is not in it"),
         ({"$ref": "#/$defs/Missing"}, "which is not in it"),
         ({"anyOf": [{"$ref": "#/anyOf/7"}]}, "which is not in it"),
+        ({"$ref": "#/anyOf/x", "anyOf": [{}]}, "which is not in it"),
         ({"$ref": "#/type/deeper", "type": "object"}, "which is not in it"),
-        (nested(150), "nested too deep"),
+        (nested(101), "nested too deep"),
+        (nested(240), "nested too deep"),
+        (nested(900), "cannot be written"),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused(schema: dict[str, Any], said: str) -> None:

@@ -138,8 +138,8 @@ class Reasks:
     def _ask_again(self, course: Course, answer: NotGood) -> None:
         """Change what is asked, so that a better answer may come; else raise the error that this one is."""
         asking, error = self._asking(course), answer.error
-        if course.endpoint is not None:
-            error.endpoint = course.endpoint.url
+        assert course.endpoint is not None
+        error.endpoint = course.endpoint.url
         if not course.may_retry():
             raise error
         if answer.room is not None:

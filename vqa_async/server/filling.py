@@ -68,7 +68,7 @@ class _Filling:
 
     def _object(self, node: Mapping[str, Any], level: int) -> dict[str, Any]:
         properties = node.get("properties", {})
-        wanted = node.get("required", ()) if level > _DEEPEST else properties
+        wanted = dict.fromkeys([*(properties if level <= _DEEPEST else ()), *node.get("required", ())])
         return {name: self.value(properties.get(name, True), level + 1) for name in wanted}
 
     def _array(self, node: Mapping[str, Any], level: int) -> list[Any]:
