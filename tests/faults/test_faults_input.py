@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
+import lzma
 import os
 import re
 import time
@@ -337,7 +337,7 @@ async def test_inputs_that_are_none_are_refused_before_anything_is_written(tmp_p
     """An empty file, one that is packed, a folder without images, the output itself: refused in one sentence,
     no request, the output as it was."""
     (tmp_path / "empty.jsonl").touch()
-    (tmp_path / "packed.jsonl").write_bytes(gzip.compress(good(1)))
+    (tmp_path / "packed.jsonl").write_bytes(lzma.compress(good(1)))
     (tmp_path / "folder").mkdir()
     (tmp_path / "out.jsonl").write_bytes(good(1) + b"\n")
     transport = FakeTransport(echo)

@@ -16,6 +16,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from vqa_async.client import VLMClient
@@ -223,7 +224,6 @@ class Engine:
             JournalError: the output is locked, damaged or made with other settings; nothing was sent.
         """
         journal = Journal(output, self.config, source=shown(input), limit=limit, format=format)
-        _require_distinct(await asyncio.to_thread(local_files, input, format), journal.paths)
         if limit is not None and limit < 1:
             raise ConfigError("limit must be at least 1.")
         source = open_source(
@@ -236,22 +236,24 @@ class Engine:
             known=journal.known,
             is_finished=journal.is_finished,
         )
-        return await self.run_source(source, journal, limit=limit, preflight=preflight, goal=goal)
+        files = partial(local_files, input, format)
+        return await self.run_source(source, journal, preflight=preflight, goal=goal, files=files)
 
     async def run_source(
         self,
         source: Source,
         journal: Journal,
         *,
-        limit: int | None = None,
         preflight: bool = False,
         goal: Goal | None = None,
         altered: Callable[[Result], Result] | None = None,
+        files: Callable[[], Sequence[str]] | None = None,
     ) -> RunSummary:
         """``run`` for a source that somebody else has made, and the journal that it knows.
 
         Args:
             altered: what is kept of a result, and counted, instead of it.
+            files: the files that the source reads, none of which may be the journal's own. May block.
         """
 
         async def deliver(result: Result) -> None:
@@ -271,6 +273,8 @@ class Engine:
         ):
             if goal is not None and not goal.left:
                 run.stop(goal.reached())
+            if files is not None:
+                _require_distinct(await asyncio.to_thread(files), journal.paths)
             async with source, journal:
                 return await self._journalled(run, journal)
 

@@ -103,7 +103,9 @@ class Journal:
     def _load_run(self) -> dict[str, Any] | None:
         before = runfile.load(self.paths.run)
         if before is not None and self._has_answers() and not self._options.allow_changed_settings:
-            runfile.require_same(before, self._settings, self.paths.run)
+            unset = Config()
+            defaults = unset.answer_settings() | wording(unset)
+            runfile.require_same(before, self._settings, self.paths.run, defaults=defaults)
         return before
 
     def _replay(self, *, is_known: bool) -> Replayed:
