@@ -25,7 +25,8 @@ DOORS = {
     "yarl": {"transport"},
     "PIL": {"images", "server", "workspace"},  # the engine's images; the endpoint's eyes; the sample's brush
     "pillow_heif": {"images"},
-    "pybase64": {"images", "server"},
+    "pybase64": {"images", "server", "export"},
+    "pyarrow": {"export", "sources"},
     "xxhash": {"images"},
     "tenacity": {"client"},
     "aiofiles": {"sources"},
@@ -33,10 +34,15 @@ DOORS = {
     "backports": {"sources"},
     "datasets": {"sources"},
     "filelock": {"journal"},
+    "jinja2": {"prompts"},
     "cyclopts": {"cli"},
     "rich": {"cli"},
     "uvloop": {"api"},
     "genai_prices": {"spending"},
+    "jsonschema": {"structured"},
+    "json_repair": {"structured"},
+    "rapidfuzz": {"quality"},
+    "py3langid": {"quality"},
     "pytest_asyncio": {"testing"},
 }
 
@@ -170,7 +176,7 @@ def test_decisions_do_no_input_or_output() -> None:
 def test_broad_handlers_stand_only_where_an_error_becomes_a_result() -> None:
     """`except Exception` is for a record's error, a caller's iterable, a watcher, what a thread hands on, and
     file systems that raise what their own clients raise; nowhere else."""
-    allowed = {"client.py": 1, "engine/run.py": 1, "engine/engine.py": 1}
+    allowed = {"client/client.py": 1, "engine/run.py": 1, "engine/engine.py": 1}
     allowed |= {"sources/own_thread.py": 1, "sources/remote.py": 1}
     for path in INSIDE:
         broad = len(re.findall(r"except (?:Base)?Exception\b|except:", path.read_text()))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqa_async.models import QAPair
-from vqa_async.qa import format_pairs, parse_pairs, read_any_form
+from vqa_async.qa import answer_pairs, format_pairs, parse_pairs, read_any_form
 from vqa_async.qa.labels import WORD_KINDS
 
 TABLES = sorted(Path(__file__).with_name("data").joinpath("completions").glob("*.toml"))
@@ -39,7 +39,7 @@ def test_windows_line_ends_and_blank_surroundings_change_nothing(
 
 def test_the_table_is_as_large_as_the_variety_of_models() -> None:
     """The tables are found and loaded, so an empty parametrisation cannot pass unseen."""
-    assert len(CASES) >= 100
+    assert len(CASES) >= 200
 
 
 def test_pairs_are_written_in_the_form_of_the_guide() -> None:
@@ -203,6 +203,26 @@ HOSTILE = [
     "1. " + "? " * (SIZE // 2) + "x",
     "问：" * (SIZE // 2),
     "\u200b" * SIZE + "Q:",
+    "<question>" * (SIZE // 10),
+    "<question " * (SIZE // 10),
+    "<question>x</question><answer>y</answer>" * (SIZE // 40),
+    "<b>" * (SIZE // 3),
+    "&quot;" * (SIZE // 6),
+    "\\n" * (SIZE // 2),
+    "question,answer\n" + '"' * SIZE,
+    "question,answer\n" * (SIZE // 16),
+    "question,answer\n" + "x,y\n" * (SIZE // 4),
+    "{'question': 'x' 'answer': 'y'}" * (SIZE // 30),
+    "{" + "'" * SIZE + "}",
+    "{" + "//" * (SIZE // 2) + "}",
+    "{“" + "“" * (SIZE // 3) + "}",
+    '["a?","b"],' * (SIZE // 11),
+    '["a' * (SIZE // 3),
+    "Q. x\nA. y\n" * (SIZE // 10),
+    "[Q1] x\n[A1] y\n" * (SIZE // 14),
+    "**x?** y\n" * (SIZE // 9),
+    "**x" * (SIZE // 3),
+    "User: x\nAssistant: y\n" * (SIZE // 21),
     "é" * SIZE,
 ]
 
@@ -214,3 +234,19 @@ def test_a_megabyte_of_anything_is_read_in_linear_time(text: str) -> None:
     started = time.process_time()
     parse_pairs(text)
     assert time.process_time() - started < 20
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("Yes.", [("Is it?", "Yes.")]),
+        (" A list:\r\n1. one\n2. two\n", [("Is it?", "A list:\n1. one\n2. two")]),
+        ('{"question": "Q", "answer": "A"}', [("Is it?", '{"question": "Q", "answer": "A"}')]),
+        ("<think>Hm. Q: what?\nA: that</think>\nNo.", [("Is it?", "No.")]),
+        ("<think>cut off", []),
+        ("- Q: Who?\n  A: He.\n\n- Q: What?\n  A: It.", [("Who?", "He."), ("What?", "It.")]),
+    ],
+)
+def test_an_answer_to_a_question_is_its_pair(text, pairs):
+    """Whatever form it has, but for labelled pairs, which are kept as they are."""
+    assert [(pair.question, pair.answer) for pair in answer_pairs("Is it?", text)] == pairs

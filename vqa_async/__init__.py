@@ -2,15 +2,15 @@
 
 The map. Imports go downwards only; errors, models and keytable are free to all.
 
-    0 words        errors  models  keytable  config
+    0 words        errors  models  keytable  schemas  config
     1 decisions    chat  prompts  qa  retry  limits          no await, no file, no socket, no clock
-                   tokens  spending
+                   tokens  spending  structured  quality
     2 edges        sources  images  transport  endpoints     one kind of I/O each
                    journal
     3 one record   client  preflight
     4 one run      events  engine
-    5 afterwards   export
-    6 doors        api  cli  dataflow  server  workspace  testing
+    5 afterwards   export  review
+    6 doors        api  stages  cli  dataflow  server  workspace  testing
 
 Names are loaded when they are first used, so importing the package costs next to nothing and loads neither
 the HTTP client nor the imaging library.

@@ -12,12 +12,12 @@ import dataclasses
 import functools
 import importlib.util
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from vqa_async.chat import RequestForm
-from vqa_async.client import VLMClient
+from vqa_async.client import Forms, Reasks, VLMClient
 from vqa_async.config import Config, Limits, NamedEndpoint, find_api_key, key_variables
 from vqa_async.endpoints import EndpointPool, EndpointState, endpoint_state
 from vqa_async.engine import Engine, RunSummary
@@ -25,8 +25,12 @@ from vqa_async.errors import ConfigError
 from vqa_async.events import Notice, Observer
 from vqa_async.images import ImageLoader
 from vqa_async.models import Result
+from vqa_async.prompts import asking_for
+from vqa_async.quality import PairChecks
 from vqa_async.sources import InputFormat, Rows
 from vqa_async.spending import Spending
+from vqa_async.stages import Stages, has_stages
+from vqa_async.structured import MODES, Structure, parameters_of, words_of
 from vqa_async.tokens import TokenEstimator
 from vqa_async.transport import AiohttpTransport, Transport, fetch_image
 
@@ -82,7 +86,8 @@ async def open_engine(
             retry_share=config.retry.retry_share,
             on_closed=lambda said: engine.notify(Notice(said)),
         )
-        client = _client(config, api_key, images, pool, transport)
+        reasks = _reasks(config, lambda said: engine.notify(Notice(said)))
+        client = _client(config, api_key, images, pool, transport, reasks)
         engine = Engine(config, client, pool, images, transport, observer)
         stack.push_async_callback(engine.aclose)
         for said in filter(None, (lowered, _unverified(config))):
@@ -100,8 +105,20 @@ async def arun(
     observer: Observer | None = None,
     **options: Any,
 ) -> RunSummary:
-    """Answer every record of ``input`` into ``output``; see ``Engine.run`` and ``open_engine``."""
-    async with open_engine(observer=observer, **options) as engine:
+    """Answer every record of ``input`` into ``output``; see ``Engine.run`` and ``open_engine``.
+
+    With options of quality and verification, so are their stages: the summary has ``verification`` and
+    ``review`` then.
+    """
+    named = {name: options.pop(name) for name in ("api_key", "transport") if name in options}
+    given = options.pop("config", None)
+    if given is not None and options:
+        raise ConfigError("Give a config or options by name, not both.")
+    config = given or Config.of(**options)
+    if has_stages(config):
+        stages = Stages(config, open_engine, observer=observer, **named)
+        return await stages.run(input, output, limit=limit, format=format)
+    async with open_engine(config, observer=observer, **named) as engine:
         return await engine.run(input, output, limit=limit, format=format)
 
 
@@ -190,12 +207,43 @@ def _endpoint(options: NamedEndpoint, api_key: str | None, limits: Limits) -> En
     return endpoint_state(options, headers | options.headers(), limits, key_hint=hint)
 
 
+def _form(config: Config, *, fixed: Mapping[str, Any] | None = None, words: str = "") -> RequestForm:
+    return RequestForm(
+        config.all_endpoints()[0].model,
+        config.sampling,
+        detail=config.images.detail,
+        system=asking_for(config).system,
+        fixed=fixed,
+        words=words,
+    )
+
+
+def _reasks(config: Config, notice: Callable[[str], None]) -> Reasks | None:
+    """What asks again because of an answer; None where each is good as it is."""
+    answers = config.answers
+    if answers.structured:
+        structure = Structure(answers.schema)
+        schema = structure.schema
+        forms = [_form(config, fixed=parameters_of(m, schema), words=words_of(m, schema)) for m in MODES]
+        return Reasks(
+            Forms(forms, notice), structure, most=answers.reasks, ceiling=answers.max_tokens_ceiling
+        )
+    if answers.max_tokens_ceiling is not None:
+        return Reasks(Forms([_form(config)]), None, ceiling=answers.max_tokens_ceiling)
+    return None
+
+
 def _client(
-    config: Config, api_key: str | None, images: ImageLoader, pool: EndpointPool, transport: Transport
+    config: Config,
+    api_key: str | None,
+    images: ImageLoader,
+    pool: EndpointPool,
+    transport: Transport,
+    reasks: Reasks | None,
 ) -> VLMClient:
     model = config.all_endpoints()[0].model
     return VLMClient(
-        form=RequestForm(model, config.sampling, detail=config.images.detail),
+        form=_form(config),
         images=images,
         pool=pool,
         transport=transport,
@@ -203,7 +251,15 @@ def _client(
         limits=config.limits,
         retry=config.retry,
         spending=Spending(config.budget, model),
+        checks=PairChecks(
+            config.quality.chosen(),
+            min_answer_chars=config.quality.min_answer_chars,
+            max_answer_chars=config.quality.max_answer_chars,
+            language=config.quality.answer_language,
+            near_duplicate_ratio=config.quality.near_duplicate_ratio,
+        ),
         tokens=TokenEstimator(model, max_tokens=config.sampling.max_tokens, detail=config.images.detail),
+        reasks=reasks,
         secrets=tuple(_secrets(config, api_key)),
     )
 

@@ -18,15 +18,22 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 import orjson
 
 from vqa_async.errors import ConfigError
+from vqa_async.schemas import schema_text
 
 DEFAULT_KEY_VARIABLES = ("DF_API_KEY", "OPENAI_API_KEY")
 """Environment variables that are looked at for the key, in this order, when none is named."""
+
+PARAMS_KEY = "_params"
+"""Field of a row that holds request parameters for it alone."""
+
+SET_BY_ENGINE = frozenset(["model", "messages", "stream", "n"])
+"""Request parameters that nobody else may set: the engine does, or cannot read the reply."""
 
 InputFormat: TypeAlias = Literal[
     "auto", "json", "jsonl", "csv", "tsv", "parquet", "arrow", "webdataset", "batch", "folder"
@@ -255,7 +262,7 @@ class Sampling:
         if isinstance(self.extra_body, Mapping):  # what Python callers have at hand
             object.__setattr__(self, "extra_body", orjson.dumps(dict(self.extra_body)).decode())
         extra = self.extra_fields()
-        reserved = sorted({"model", "messages", "stream", "n"} & extra.keys())
+        reserved = sorted(SET_BY_ENGINE & extra.keys())
         _require(
             not reserved,
             f"--extra-body may not set {', '.join(reserved)}: the engine sets it or cannot read the reply.",
@@ -275,6 +282,117 @@ class Sampling:
         return dict(extra)
 
 
+Style: TypeAlias = Literal[
+    "descriptive", "reasoning", "yes_no", "counting", "ocr", "multiple_choice", "spatial", "mixed"
+]
+
+_MOST_TEXT_BYTES = 1 << 20
+"""Of a file that holds a template or a domain pack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompting:
+    """Styles, domains and templates of questions."""
+
+    style: Style | None = None
+    """What kind of question-answer pairs the system prompt asks for; 'mixed' takes another kind for each
+    record, by its id. 'vqa-async prompts' shows them."""
+
+    pairs: int = 0
+    """How many pairs the system prompt asks for. 0: as the model likes."""
+
+    language: str = ""
+    """Language that the system prompt asks for, by its name, such as German."""
+
+    domain: str = ""
+    """Domain pack for the system prompt: medical, security, e-commerce, documents, charts, or a .toml file of
+    your own."""
+
+    prompt_template: str = ""
+    """Question of every row instead of its own: a Jinja template over its columns, or @FILE with
+    one."""
+
+    system_template: str = ""
+    """System prompt of every row: a Jinja template over its columns, or @FILE with one."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.style is None or self.style in get_args(Style),
+            f"style must be one of {', '.join(get_args(Style))}, not {self.style!r}.",
+        )
+        _require(0 <= self.pairs <= 100, "pairs must be from 0 to 100.")
+        _require(
+            len(self.language) <= 60 and self.language.isprintable(),
+            "language must be the name of a language on one line.",
+        )
+        # Files become their text here, so that a Config and the run file say all of what is asked.
+        if self.domain.endswith(".toml") and "\n" not in self.domain:
+            object.__setattr__(self, "domain", f"{_text_of(self.domain, '--domain')}\n")
+        for name in ("prompt_template", "system_template"):
+            value = getattr(self, name)
+            if value.startswith("@"):
+                text = _text_of(value[1:], f"--{name.replace('_', '-')}")
+                # A comment in front of what would be taken for the name of a file the next time.
+                object.__setattr__(self, name, f"{{##}}{text}" if text.startswith("@") else text)
+            _require(not value or bool(getattr(self, name).strip()), f"--{name.replace('_', '-')} is blank.")
+
+    @property
+    def shapes_system(self) -> bool:
+        """Whether anything is added to the system prompt of the run."""
+        return bool(self.style or self.pairs or self.language or self.domain)
+
+
+def _text_of(path: str, option: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MOST_TEXT_BYTES + 1)
+        text = content.decode()
+    except OSError as error:
+        raise ConfigError(f"The file {path} of {option} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"The file {path} of {option} is not UTF-8 text.") from None
+    _require(len(content) <= _MOST_TEXT_BYTES, f"The file {path} of {option} is longer than 1 MiB.")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """In which form answers are asked for, and what is done about those that have not got it."""
+
+    structured: bool = False
+    """Ask for pairs as JSON by a schema (response_format). An endpoint that does not take it is asked for
+    JSON, and then in words."""
+
+    schema: str = ""
+    """JSON schema of your own for answers: a file, or module:Model for a pydantic model. The answer is kept
+    as 'structured'. Needs the extra 'structured'."""
+
+    reasks: int = 1
+    """With --structured: times that a record is asked again, with the reason, because its answer does not
+    fit."""
+
+    max_tokens_ceiling: int | None = None
+    """Ask again with twice the max_tokens, up to this, where an answer was cut off. Default: it is kept as it
+    is, and marked."""
+
+    def __post_init__(self) -> None:
+        # It becomes its text here, so that a Config and the run file say all of what is asked.
+        object.__setattr__(self, "schema", schema_text(self.schema))
+        object.__setattr__(self, "structured", bool(self.structured or self.schema))
+        _require(0 <= self.reasks <= 20, "reasks must be from 0 to 20.")
+        ceiling = self.max_tokens_ceiling
+        _require(ceiling is None or ceiling >= 1, "max_tokens_ceiling must be at least 1.")
+
+    def answer_settings(self) -> dict[str, Any]:
+        """Those that change answers, where they are set: outputs that were made without them stay usable."""
+        settings = {
+            "structured": self.structured,
+            "schema": self.schema,
+            "max_tokens_ceiling": self.max_tokens_ceiling,
+        }
+        return {name: value for name, value in settings.items() if value}
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Which fields of a row are read and written."""
@@ -285,14 +403,21 @@ class Columns:
     conversation_key: str = "conversation"
     """Field that holds the conversation."""
 
+    prompt_key: str = ""
+    """Field that holds the question of a row without a conversation. Default: none does."""
+
+    questions_key: str = "questions"
+    """Field that holds a list of questions about the row, one request each. '': none does."""
+
     output_key: str = "vqa"
     """Field that the answer is written to."""
 
     def __post_init__(self) -> None:
         for name in ("image_key", "conversation_key", "output_key"):
             _require(bool(getattr(self, name)), f"{name} must not be empty.")
+        read = (self.image_key, self.conversation_key, self.prompt_key, self.questions_key)
         _require(
-            self.output_key not in (self.image_key, self.conversation_key, "qa_pairs", "_meta", "error"),
+            self.output_key not in (*read, PARAMS_KEY, "qa_pairs", "structured", "_meta", "error"),
             f"output_key {self.output_key!r} is taken by another field: choose another name.",
         )
 
@@ -586,8 +711,9 @@ class JournalOptions:
     fsync_interval: float = 1.0
     """Seconds between syncs with --fsync interval."""
 
-    retry_failed: bool = False
-    """Also try records again whose failure is permanent."""
+    retry_failed: bool | tuple[str, ...] = False
+    """Also try records again whose failure is permanent. With names of kinds of errors, as 'status' shows
+    them (--retry-failed=timeout,image): try those again, and no others."""
 
     allow_changed_settings: bool = False
     """Resume although the output was made with other settings."""
@@ -596,7 +722,106 @@ class JournalOptions:
     """Move damaged lines of the output to OUT.damaged.jsonl and run their records again."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.retry_failed, bool):
+            words = ",".join(_strings(self.retry_failed)).split(",")
+            object.__setattr__(self, "retry_failed", tuple(filter(None, (word.strip() for word in words))))
+            _require(bool(self.retry_failed), "--retry-failed= names no kind of error: name one, or none.")
         _require(0 < self.fsync_interval <= 3600, "fsync_interval must be above 0 and at most 3600 seconds.")
+
+
+BASIC_CHECKS = ("empty", "repeated", "no_question", "refusal", "length", "ai_leak", "prompt_leak")
+"""Checks of pairs that need no model, no library and a few microseconds."""
+
+EXTRA_CHECKS = ("near_duplicate", "language")
+"""Of one answer too, but with the libraries of the extra `quality`."""
+
+RUN_CHECKS = ("common", "near_duplicate_run")
+"""Against all other pairs of the run, so only in hindsight."""
+
+_CHECK_SETS = {"basic": BASIC_CHECKS, "all": (*BASIC_CHECKS, *EXTRA_CHECKS, *RUN_CHECKS), "none": ()}
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Which question-answer pairs are good enough. Those that are not stay in the output, with flags."""
+
+    checks: str = "basic"
+    """Checks of pairs, with commas between: basic (empty, repeated, no_question, refusal, length, ai_leak,
+    prompt_leak); near_duplicate and language (extra 'quality'); common and near_duplicate_run, against the
+    whole run; all; none."""
+
+    min_answer_chars: int = 0
+    """Check 'length': the shortest answer, in characters. 0: any, for '4' and '红' are answers."""
+
+    max_answer_chars: int = 2000
+    """Check 'length': the longest answer and question, in characters; what is longer is rarely one pair. 0:
+    any."""
+
+    answer_language: str = ""
+    """Check 'language': the language that is wanted, as a code such as en or zh."""
+
+    near_duplicate_ratio: float = 0.9
+    """From which similarity on texts are near-duplicates, from 0 to 1; 0.9 is a word or two in a sentence."""
+
+    accept: int = 0
+    """Go on until so many records are accepted, that is have a pair without a flag (with --verify: after
+    that), or the input is used up. 0: answer all."""
+
+    def __post_init__(self) -> None:
+        self.chosen()
+        for name in ("min_answer_chars", "max_answer_chars", "accept"):
+            _require(getattr(self, name) >= 0, f"{name} must not be negative.")
+        _require(0 < self.near_duplicate_ratio <= 1, "near_duplicate_ratio must be above 0 and at most 1.")
+        _require(
+            "language" not in self.chosen() or bool(self.answer_language),
+            "The check 'language' needs the language that is wanted: --answer-language en.",
+        )
+
+    def chosen(self) -> frozenset[str]:
+        """The names of the checks that are on; of 'all', those that can be."""
+        found: set[str] = set()
+        for name in filter(None, (name.strip().replace("-", "_") for name in self.checks.split(","))):
+            known = {**_CHECK_SETS, **{check: (check,) for check in _CHECK_SETS["all"]}}
+            _require(name in known, f"There is no check {name!r} for --checks. There are {', '.join(known)}.")
+            found.update(known[name])
+            if name == "all" and not self.answer_language:
+                found.discard("language")
+        return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether pairs are put to a model once more, and to which."""
+
+    verify: bool = False
+    """After the run, put each pair without flags to a model again, with its image. What that
+    says is kept in OUT.checks.jsonl, and the same command resumes it too."""
+
+    verify_mode: Literal["answer", "judge"] = "answer"
+    """answer: it answers the question without being told our answer, and the two are compared. judge: it is
+    told, and gives a mark."""
+
+    verify_model: str = ""
+    """Model that verifies. Default: that of the run, though it agrees with its own mistakes."""
+
+    verify_base_url: tuple[str, ...] = ()
+    """Address of the API that verifies. Default: that of the run."""
+
+    verify_api_key_env: str = ""
+    """Name of the environment variable that holds its API key. Default: as for the run."""
+
+    verify_threshold: float = 0.5
+    """Agreement, from 0 to 1, below which a pair is flagged 'disagreement'. Other words for the same are
+    mostly above 0.6, other things below 0.4; a judge's 3 of 5 is 0.5."""
+
+    def __post_init__(self) -> None:
+        urls = tuple(normalise_base_url(url) for url in _strings(self.verify_base_url))
+        object.__setattr__(self, "verify_base_url", urls)
+        _require(
+            self.verify_mode in ("answer", "judge"),
+            f"verify_mode must be answer or judge, not {self.verify_mode!r}.",
+        )
+        _require(0 <= self.verify_threshold <= 1, "verify_threshold must be from 0 to 1.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -610,6 +835,8 @@ class Config:
 
     endpoint: Endpoint = field(default_factory=Endpoint)
     sampling: Sampling = field(default_factory=Sampling)
+    prompting: Prompting = field(default_factory=Prompting, kw_only=True)
+    answers: Answers = field(default_factory=Answers, kw_only=True)
     columns: Columns = field(default_factory=Columns)
     selection: Selection = field(default_factory=Selection)
     images: ImageOptions = field(default_factory=ImageOptions)
@@ -618,6 +845,8 @@ class Config:
     timeouts: Timeouts = field(default_factory=Timeouts)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     journal: JournalOptions = field(default_factory=JournalOptions)
+    quality: Quality = field(default_factory=Quality, kw_only=True)
+    verification: Verification = field(default_factory=Verification, kw_only=True)
     endpoints: tuple[NamedEndpoint, ...] = ()
 
     def __post_init__(self) -> None:
@@ -627,6 +856,28 @@ class Config:
             not self.endpoints or self.endpoint.base_url == (DEFAULT_BASE_URL,),
             "Endpoints are named both by base_url and in [[endpoints]]: use one of the two.",
         )
+        self._require_format_of_ours()
+        self._require_one_source(
+            "prompt_template", prompt=self.sampling.prompt, prompt_key=self.columns.prompt_key
+        )
+        self._require_one_source("system_template", system_prompt=self.sampling.system_prompt)
+
+    def _require_format_of_ours(self) -> None:
+        _require(
+            not self.answers.structured or "response_format" not in self.sampling.extra_fields(),
+            "--structured sets response_format, and --extra-body sets it too: give one of the two.",
+        )
+        ceiling, least = self.answers.max_tokens_ceiling, self.sampling.max_tokens
+        _require(
+            ceiling is None or least is None or ceiling > least,
+            f"max_tokens_ceiling must be above max_tokens, which is {least}.",
+        )
+
+    def _require_one_source(self, template: str, **others: str | None) -> None:
+        given = [name for name, value in others.items() if value and getattr(self.prompting, template)]
+        for name in given:
+            flags = f"--{template} takes the place of --{name}".replace("_", "-")
+            raise ConfigError(f"{flags}: give one of the two.")
 
     def all_endpoints(self) -> tuple[NamedEndpoint, ...]:
         """The endpoints to ask, each with its own model, key variable, headers and rates filled in."""
@@ -681,7 +932,8 @@ class Config:
             del images[name]
         for name in ("image_root", "no_image_urls"):
             del images[name]
-        return {"model": self.model, **asdict(self.sampling), **asdict(self.columns), **images}
+        asked = {**asdict(self.sampling), **asdict(self.prompting), **asdict(self.columns)}
+        return {"model": self.model, **asked, **images, **self.answers.answer_settings()}
 
 
 def option_classes() -> dict[str, Any]:

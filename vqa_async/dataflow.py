@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from vqa_async.api import open_engine, run_sync
-from vqa_async.config import Columns, Config
+from vqa_async.config import Config, Sampling
 from vqa_async.engine import RunSummary
 from vqa_async.errors import ConfigError, VQAError
 from vqa_async.export import export
 from vqa_async.journal import JournalPaths
 from vqa_async.models import Failure
-from vqa_async.prompts import DEFAULT_SYSTEM_PROMPT
+from vqa_async.prompts import DEFAULT_SYSTEM_PROMPT, Asking
 from vqa_async.sources import open_source, places_of
 
 __all__ = ["APIVLMServing_openai", "FileStorage", "ImageVQAPipeline", "PromptedVQAGenerator"]
@@ -298,7 +298,12 @@ class PromptedVQAGenerator:
         }
         summary = self.serving.run_journalled(storage, system_prompt=self.system_prompt, columns=columns)
         # The journal may hold answers to rows that have left the input since; the step's file does not.
-        source = open_source(storage.input_file, Columns(**columns))
+        config = self.serving.config
+        source = open_source(
+            storage.input_file,
+            dataclasses.replace(config.columns, **columns),
+            asking=Asking(Sampling(prompt=config.sampling.prompt), config.prompting),
+        )
         places = run_sync(lambda: places_of(source))
 
         def place(id: str, _: int) -> int | None:

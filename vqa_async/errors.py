@@ -232,10 +232,12 @@ class ResponseError(RequestError):
     Attributes:
         excerpt: at most 300 characters of the reply, with secrets removed.
         retryable: False where the model did answer, though not with text (refusal, tool call, nothing).
+        cut_off: whether it is for want of room that there is no answer (max_tokens).
     """
 
     code = "malformed_response"
     retryable = True
+    cut_off: bool = False
 
     def __init__(
         self,

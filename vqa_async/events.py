@@ -77,6 +77,7 @@ class RunStatistics:
         endpoints: how each endpoint fares.
         requests: requests sent, retries included.
         cost: US dollars spent on them; None where no prices were given.
+        truncated: those of ``succeeded`` whose answer was cut off at max_tokens, and is kept so.
     """
 
     succeeded: int = 0
@@ -96,6 +97,7 @@ class RunStatistics:
     endpoints: tuple[EndpointStatistics, ...] = ()
     requests: int = 0
     cost: float | None = None
+    truncated: int = 0
 
     @property
     def seen(self) -> int:
@@ -113,6 +115,7 @@ class Tally:
         self.skipped = 0
         self.skipped_failed = 0
         self.retries = 0
+        self.truncated = 0
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.failures_by_type: Counter[str] = Counter()
@@ -121,6 +124,7 @@ class Tally:
         """Count a record that ended."""
         if isinstance(result, Success):
             self.succeeded += 1
+            self.truncated += result.completion.finish_reason == "length"
             self.prompt_tokens += result.completion.usage.prompt_tokens
             self.completion_tokens += result.completion.usage.completion_tokens
         else:
@@ -131,6 +135,7 @@ class Tally:
     def add(self, other: Tally) -> None:
         """Add what another tally has counted."""
         self.succeeded += other.succeeded
+        self.truncated += other.truncated
         self.failed += other.failed
         self.failed_retryable += other.failed_retryable
         self.skipped += other.skipped
@@ -171,4 +176,5 @@ class Tally:
             endpoints=endpoints,
             requests=requests,
             cost=cost,
+            truncated=self.truncated,
         )

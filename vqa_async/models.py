@@ -7,7 +7,7 @@ engine needs from it stands beside it in typed form (``Record.messages``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from vqa_async.errors import VQAError
@@ -41,6 +41,41 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """The questions that one row asks, each a record of its own.
+
+    Attributes:
+        id: identity of the row; the ids of its records begin with it.
+        number: which of the questions, from 1.
+        of: how many there are.
+    """
+
+    id: str
+    number: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a record's request is its own, beside its messages.
+
+    Attributes:
+        params: request parameters in place of the run's; a None leaves one to the endpoint.
+        system: system prompt in place of the run's, unless the messages have one; "" sends none, and None
+            leaves it to the run.
+        style: the question style that it was given, "" where none was.
+        question: the question of the row's list that this record asks, "" where it has no list.
+        group: that list.
+    """
+
+    params: Mapping[str, Any] | None = None
+    system: str | None = None
+    style: str = ""
+    question: str = ""
+    group: Group | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One request to make.
 
@@ -50,6 +85,7 @@ class Record:
         row: the input row, passed through to the output unchanged.
         messages: the conversation to send, images in place, without the default system prompt.
         folder: where relative image paths are looked for first ("" means only the working directory).
+        asked: what else is its own of the request; None for what is asked as the run asks.
     """
 
     id: str
@@ -57,6 +93,7 @@ class Record:
     row: Mapping[str, Any]
     messages: tuple[Message, ...]
     folder: str = ""
+    asked: Asked | None = None
 
     @property
     def images(self) -> tuple[ImageRef, ...]:
@@ -103,7 +140,7 @@ class Completion:
         text: the answer, never empty.
         model: the model's name as the reply gives it ("" where it does not).
         finish_reason: ``stop``, ``length`` (cut off at max_tokens), or what else the endpoint says.
-        usage: tokens spent.
+        usage: tokens spent; where the answer had to be asked for again, by all those answers together.
     """
 
     text: str
@@ -114,10 +151,14 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class QAPair:
-    """One question with its answer."""
+    """One question with its answer.
+
+    ``flags`` names the checks of quality/ that have something against it.
+    """
 
     question: str
     answer: str
+    flags: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +170,11 @@ class Success:
         completion: the answer.
         pairs: question-answer pairs read from the answer; empty where it holds none.
         endpoint: base URL that answered.
-        attempts: requests sent for it, this one included.
+        attempts: requests sent for it, this one included; not those whose form an endpoint refused.
         latency_s: seconds the last attempt took, first byte sent to last byte read.
         finished_at: Unix time in seconds.
         request_digest: 128-bit hex digest of the request (texts, parameters, image contents).
+        structured: the answer as a JSON value, where it was asked for by a schema of the user's; else None.
     """
 
     record: Record
@@ -143,6 +185,7 @@ class Success:
     latency_s: float
     finished_at: float
     request_digest: str
+    structured: Any = None
 
     ok: Literal[True] = True
 

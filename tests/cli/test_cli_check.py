@@ -494,7 +494,7 @@ def test_the_shape_of_the_json(here: Path, endpoint: str, capsys: pytest.Capture
     assert set(found) == {
         *("records", "good", "bad", "problems", "images", "image_urls", "image_rule"),
         *("estimated_text_tokens", "estimated_image_tokens", "estimated_system_tokens"),
-        *("endpoints", "sample", "projection"),
+        *("example", "endpoints", "sample", "projection"),
     }
     assert set(found["endpoints"][0]) == {"url", "model", "usable", "listed", "answered_call", "error"}
     answered = {

@@ -56,6 +56,30 @@ def test_run_prints_where_the_answers_are(
     assert "Tokens: " in err
 
 
+def test_run_by_a_schema_of_ones_own(
+    here: Path, run_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The answer stands beside the pairs; the schema is among the settings."""
+    schema = {"type": "object", "properties": {"caption": {"type": "string"}}, "required": ["caption"]}
+    (here / "caption.json").write_text(json.dumps(schema))
+    assert run_command([*run_arguments, "--schema", "caption.json"]) == 0
+    assert all(isinstance(line["structured"]["caption"], str) for line in answers(here / "out.jsonl"))
+    assert json.loads(json.loads((here / "out.run.json").read_text())["settings"]["schema"]) == schema
+    (here / "caption.json").write_text('{"type": "caption"}')
+    assert run_command([*run_arguments, "--schema", "caption.json"]) == 2
+    assert "no valid JSON schema" in capsys.readouterr().err
+
+
+def test_run_counts_answers_that_were_cut_off(
+    here: Path, run_arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the end, and once when it happens."""
+    assert run_command([*run_arguments, "--max-tokens", "4"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("--max-tokens-ceiling") == 1
+    assert "Cut off: 3 answers at max_tokens" in err
+
+
 def test_run_again_says_that_nothing_was_left(
     here: Path, run_arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

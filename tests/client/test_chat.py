@@ -19,7 +19,9 @@ from vqa_async.chat import Body, RequestForm
 from vqa_async.config import ImageOptions, Sampling
 from vqa_async.errors import ConfigError, RecordError
 from vqa_async.images import ImageLoader
-from vqa_async.models import ImageRef, Message, PreparedImage
+from vqa_async.models import Asked, ImageRef, Message, PreparedImage
+from vqa_async.structured import MODES, parameters_of, words_of
+from vqa_async.structured.schema import DEFAULT_SCHEMA
 
 IMAGE = ImageRef("path", "a.png")
 PUBLISHED = TypeAdapter(CompletionCreateParamsNonStreaming)
@@ -308,3 +310,46 @@ def test_digest_is_the_same_for_the_same_request_only() -> None:
     assert same[0] == same[1]
     assert len({same[0], *(other.digest for other in others)}) == 1 + len(others)
     assert len(same[0]) == 32
+
+
+# --- structured answers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_structured_requests_are_valid_by_the_published_types(name: str, mode: Any) -> None:
+    """In each of the forms, for each conversation."""
+    messages = CONVERSATIONS[name]
+    count = sum(isinstance(part, ImageRef) for message in messages for part in message.parts)
+    fixed, words = parameters_of(mode, DEFAULT_SCHEMA), words_of(mode, DEFAULT_SCHEMA)
+    form = RequestForm("m", Sampling(), fixed=fixed, words=words)
+    request = joined(form.body(messages, [prepared(size=100)] * count, room=70))
+    assert published(request)
+    assert request["max_tokens"] == 70
+    assert ("fits this JSON schema" in str(request["messages"])) == (mode != "json_schema")
+
+
+def test_words_are_said_to_who_was_not_asked_anything_yet() -> None:
+    """In a turn of their own; and below an image that closes a turn."""
+    form = RequestForm("m", Sampling(system_prompt=""), words="Answer with JSON.")
+    alone = joined(form.body([Message("system", ("Look.",))], []))["messages"]
+    assert alone[1] == {"role": "user", "content": "Answer with JSON."}
+    (turn,) = joined(form.body([user("Look:", IMAGE)], [prepared(size=10)]))["messages"]
+    assert turn["content"][-1] == {"type": "text", "text": "Answer with JSON."}
+    (empty,) = joined(form.body([user()], []))["messages"]
+    assert empty["content"] == "\n\nAnswer with JSON."
+
+
+@pytest.mark.parametrize(
+    ("sampling", "params", "room"),
+    [
+        ({}, None, None),
+        ({"max_tokens": 5}, None, 5),
+        ({"max_tokens": 5}, {"max_tokens": 7}, 7),
+        ({"max_tokens": 5}, {"max_tokens": None}, None),
+        ({"extra_body": {"max_completion_tokens": 9}}, {"seed": 1}, 9),
+    ],
+)
+def test_room_is_that_of_the_request(sampling: Any, params: Any, room: int | None) -> None:
+    """A record's own comes first."""
+    assert RequestForm("m", Sampling(**sampling)).room(Asked(params=params)) == room

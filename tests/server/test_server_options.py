@@ -53,6 +53,7 @@ def test_every_option_has_its_help_below_it() -> None:
         ("drip_rate", 1.1),
         ("malformed_rate", -0.1),
         ("cut_rate", 2),
+        ("wrong_json_rate", 1.5),
         ("disconnect_rate", 2),
         ("error_rate", ("503",)),
         ("error_rate", ("200=0.1",)),

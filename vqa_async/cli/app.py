@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.help import DefaultFormatter, HelpPanel
@@ -22,6 +22,7 @@ from vqa_async.cli.console import OutputLost, emit, open_console, say
 from vqa_async.cli.exits import EXIT_CLOSED, EXIT_STOPPED, EXIT_USAGE
 from vqa_async.cli.layers import layers, named_endpoints, split_variable
 from vqa_async.config import (
+    Answers,
     Budget,
     Columns,
     Config,
@@ -30,12 +31,16 @@ from vqa_async.config import (
     InputFormat,
     JournalOptions,
     Limits,
+    Prompting,
+    Quality,
     RetryPolicy,
     Sampling,
     Selection,
     Timeouts,
+    Verification,
 )
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
+from vqa_async.export.options import ExportOptions
 
 Input = Annotated[str, Parameter(env_var=())]
 
@@ -45,8 +50,10 @@ _PACE = Group("Pace and patience", sort_key=3)
 _BUDGET = Group("Budget", sort_key=4)
 _IMAGES = Group("Images", sort_key=5)
 _RESULTS = Group("Results and resuming", sort_key=6)
+_QUALITY = Group("Checked answers", sort_key=7)
 
 _MIB = 1 << 20
+_MAY_BE_BARE = ("--retry-failed", "--drop-flagged", "--failures")
 
 
 class _Flowing(DefaultFormatter):
@@ -105,7 +112,7 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         app.config = layers(arguments)
         code = app(
-            _dash_last(arguments), exit_on_error=False, print_error=False, error_console=open_console()
+            _dash_last(_bare(arguments)), exit_on_error=False, print_error=False, error_console=open_console()
         )
     except CycloptsError as error:
         return _refused(f"{error} See 'vqa-async {_command(arguments)}--help'.", EXIT_USAGE)
@@ -119,6 +126,14 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         return _refused("The working directory was removed. Change to one that exists.", EXIT_USAGE)
     return code if isinstance(code, int) else 0
+
+
+def _bare(arguments: Sequence[str]) -> list[str]:
+    """Flags that may go without their value get one, or the CLI library would take the next word for it."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    return [
+        f"{word}=true" if word in _MAY_BE_BARE and at < end else word for at, word in enumerate(arguments)
+    ]
 
 
 def _dash_last(arguments: Sequence[str]) -> list[str]:
@@ -154,6 +169,8 @@ def run(
     endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
     config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
     sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
+    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
+    answers: Annotated[Answers, Parameter(name="*", group=_ASK)] = Answers(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
     selection: Annotated[Selection, Parameter(name="*", group=_ASK)] = Selection(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
@@ -167,6 +184,8 @@ def run(
     json: Annotated[bool, Parameter(group=_RESULTS)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
     journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
+    quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
+    verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
 ) -> int:
     """Answer every record of INPUT. The same command again goes on where it stopped.
 
@@ -178,7 +197,7 @@ def run(
     config
         TOML file with any of these options, by their names with _ for -. Flags and VQA_ variables win.
     limit
-        Only the first so many records.
+        Only the first so many rows.
     format
         What INPUT is, where its content does not tell.
     output
@@ -203,6 +222,10 @@ def run(
         retry=retry,
         journal=journal,
         endpoints=named,
+        prompting=prompting,
+        answers=answers,
+        quality=quality,
+        verification=verification,
     )
     return run_job(options, input, output, limit=limit, format=format, json=json, quiet=quiet)
 
@@ -216,6 +239,8 @@ def check(
     config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
     offline: Annotated[bool, Parameter(group=_WHERE)] = False,
     sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
+    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
+    answers: Annotated[Answers, Parameter(name="*", group=_ASK)] = Answers(),
     columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
     selection: Annotated[Selection, Parameter(name="*", group=_ASK)] = Selection(),
     limit: Annotated[int | None, Parameter(group=_ASK)] = None,
@@ -241,7 +266,7 @@ def check(
     offline
         Ask no endpoint, though a model is named: nothing is sent, nothing is spent.
     limit
-        Only the first so many records.
+        Only the first so many rows.
     format
         What INPUT is, where its content does not tell.
     json
@@ -260,6 +285,8 @@ def check(
         budget=budget,
         timeouts=timeouts,
         endpoints=named,
+        prompting=prompting,
+        answers=answers,
     )
     return check_input(options, input, limit=limit, format=format, offline=offline, json=json)
 
@@ -280,29 +307,123 @@ def status(output: Annotated[Path, Parameter(env_var=())], /, *, json: bool = Fa
     return show_status(output, json=json)
 
 
+@app.command(sort_key=4)
+def verify(
+    output: Annotated[Path, Parameter(env_var=())],
+    /,
+    *,
+    endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
+    config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
+    sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
+    limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
+    budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
+    timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
+    retry: Annotated[RetryPolicy, Parameter(name="*", group=_PACE)] = RetryPolicy(),
+    images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
+    json: Annotated[bool, Parameter(group=_RESULTS)] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
+    journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
+    quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
+    verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
+) -> int:
+    """Put the pairs of an output to a model once more, with their images. Again = resume.
+
+    Parameters
+    ----------
+    output
+        OUT.jsonl of a run; what the model says is kept in OUT.checks.jsonl.
+    config
+        TOML file as for 'run'; its options that matter here are used.
+    json
+        Print the summary as JSON on stdout.
+    quiet
+        Say only what needs attention.
+    """
+    from vqa_async.cli.verifying import verify_output
+
+    options = Config(
+        endpoint=endpoint,
+        sampling=sampling,
+        images=images,
+        limits=limits,
+        budget=budget,
+        timeouts=timeouts,
+        retry=retry,
+        journal=journal,
+        endpoints=named_endpoints(config),
+        quality=quality,
+        verification=verification,
+    )
+    return verify_output(options, output, json=json, quiet=quiet)
+
+
+@app.command(name="quality", sort_key=4)
+def show_quality(
+    output: Annotated[Path, Parameter(env_var=())],
+    /,
+    *,
+    config: Annotated[Path | None, Parameter(env_var=())] = None,
+    quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
+    verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
+    json: bool = False,
+) -> int:
+    """Which pairs of an output are kept and which dropped, by reason. Asks no model.
+
+    The flags of single pairs were given by the run; checks across the run, and the
+    threshold of agreement, are applied here.
+
+    Parameters
+    ----------
+    output
+        OUT.jsonl of a run.
+    config
+        TOML file as for 'run'; its options that matter here are used.
+    json
+        Print it as JSON on stdout.
+    """
+    from vqa_async.cli.reviewing import show_review
+
+    return show_review(output, quality, verification, json=json)
+
+
 @app.command(sort_key=5)
 def export(
     source: Annotated[Path, Parameter(env_var=())],
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o", env_var=())],
-    format: Literal["json", "jsonl", ""] = "",
+    options: Annotated[ExportOptions, Parameter(name="*")] = ExportOptions(),
 ) -> int:
-    """Write the answers of an output to one file, in the order of the input.
+    """Write the answers of an output as a data set, in the order of the input.
 
     Parameters
     ----------
     source
         OUT.jsonl of a run.
     output
-        File to write.
-    format
-        json: an array of the rows with their answers, without the conversations, as in the guide.
-        jsonl: everything. Default: by the suffix.
+        File to write, or folder (hf, webdataset).
     """
     from vqa_async.cli.exporting import export_answers
 
-    return export_answers(source, output, format=format)
+    return export_answers(source, output, options)
+
+
+@app.command(sort_key=7)
+def prompts(
+    *,
+    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
+    system_prompt: Annotated[str | None, Parameter(group=_ASK)] = None,
+) -> int:
+    """Show the question styles and domain packs; with options, the system prompt that they make.
+
+    Parameters
+    ----------
+    system_prompt
+        What the rest is added to. Default: that of the pipeline guide.
+    """
+    from vqa_async.cli.prompting import show_prompts
+
+    return show_prompts(prompting, system_prompt)
 
 
 @app.command(sort_key=1)

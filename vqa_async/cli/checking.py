@@ -15,6 +15,7 @@ from rich.console import Console
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.asking import endpoint_lines, endpoints_json, impatient, sample_json, sample_lines
 from vqa_async.cli.console import emit, open_console, say
+from vqa_async.cli.example import example_json, example_lines
 from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
 from vqa_async.cli.findings import Findings, findings_json, findings_lines, look_at
 from vqa_async.cli.projection import Projection, project, projection_json, projection_lines
@@ -24,6 +25,7 @@ from vqa_async.engine import Engine
 from vqa_async.errors import ConfigError, VQAError
 from vqa_async.models import Failure, Result, Success
 from vqa_async.preflight import EndpointCheck
+from vqa_async.prompts import Asking, asking_for
 from vqa_async.sources import InputFormat, Source, open_source
 
 _Tell = Callable[[Sequence[str]], None]
@@ -59,37 +61,36 @@ def check_input(
     if limit is not None and limit < 1:
         raise ConfigError("limit must be at least 1.")
     console = open_console()
+    asking = asking_for(config)
     source = open_source(
-        input, config.columns, prompt=config.sampling.prompt, format=format, selection=config.selection
+        input, config.columns, asking=asking, format=format, limit=limit, selection=config.selection
     )
     is_asking = not offline and any(one.model for one in config.all_endpoints())
     check = _asking if is_asking else _looking
-    report = run_sync(lambda: check(source, config, limit, console, _silent if json else _print))
+    report = run_sync(lambda: check(source, config, asking, console, _silent if json else _print))
     if json:
         for error in report.errors():
             say(console, error.message, "red")
-        emit(orjson.dumps(_as_json(report), option=orjson.OPT_INDENT_2).decode())
+        emit(orjson.dumps(_as_json(report, asking), option=orjson.OPT_INDENT_2).decode())
     return report.exit_code()
 
 
-async def _looking(
-    source: Source, config: Config, limit: int | None, console: Console, tell: _Tell
-) -> _Report:
+async def _looking(source: Source, config: Config, asking: Asking, console: Console, tell: _Tell) -> _Report:
     """The input alone."""
-    findings = await look_at(source, config, limit, console)
+    findings = await look_at(source, config, asking, console)
     tell(findings_lines(findings))
+    if not asking.is_usual or config.prompting.shapes_system:
+        tell(example_lines(findings, asking))
     return _Report(findings)
 
 
-async def _asking(
-    source: Source, config: Config, limit: int | None, console: Console, tell: _Tell
-) -> _Report:
+async def _asking(source: Source, config: Config, asking: Asking, console: Console, tell: _Tell) -> _Report:
     """The endpoints, the input, and one record of it."""
     raise_descriptor_limit()
     async with open_engine(impatient(config)) as engine:
         endpoints = await engine.check_endpoints(thorough=True)
         tell(endpoint_lines(endpoints))
-        findings = (await _looking(source, config, limit, console, tell)).findings
+        findings = (await _looking(source, config, asking, console, tell)).findings
         if findings.first is None or not _usable(endpoints):
             return _Report(findings, endpoints)
         sample = await engine.generate(findings.first.record)
@@ -121,9 +122,10 @@ def _silent(lines: Sequence[str]) -> None:
     """For JSON, which is printed as a whole."""
 
 
-def _as_json(report: _Report) -> dict[str, object]:
+def _as_json(report: _Report, asking: Asking) -> dict[str, object]:
     return {
         **findings_json(report.findings),
+        "example": example_json(report.findings, asking),
         "endpoints": endpoints_json(report.endpoints),
         "sample": sample_json(report.sample),
         "projection": projection_json(report.projection),

@@ -15,7 +15,7 @@ from vqa_async.config import Config, ImageOptions
 from vqa_async.errors import ImageError
 from vqa_async.images import check_image
 from vqa_async.models import Failure, Record
-from vqa_async.prompts import DEFAULT_SYSTEM_PROMPT
+from vqa_async.prompts import Asking
 from vqa_async.sources import Source
 from vqa_async.tokens import TokenEstimator, estimate_text, image_rule
 
@@ -98,11 +98,10 @@ class Findings:
 class _Measure:
     """By what records are measured. Used from several threads: nothing in it changes."""
 
-    def __init__(self, config: Config, model: str) -> None:
-        prompt = config.sampling.system_prompt
+    def __init__(self, config: Config, model: str, system: str) -> None:
         self._options: ImageOptions = config.images
         self._tokens = TokenEstimator(model, detail=config.images.detail)
-        self._system_tokens = estimate_text(DEFAULT_SYSTEM_PROMPT if prompt is None else prompt)
+        self._system_tokens = estimate_text(system)
 
     def look(self, record: Record) -> Look | ImageError:
         """What ``record`` holds, or why one of its images cannot be sent. Blocks."""
@@ -110,7 +109,6 @@ class _Measure:
             sizes = self._sizes(record)
         except ImageError as error:
             return error
-        has_own = any(message.role == "system" for message in record.messages)
         urls = sizes.count(_UNSEEN)
         return Look(
             record=record,
@@ -118,8 +116,14 @@ class _Measure:
             urls=urls,
             text_tokens=_text_tokens(record),
             image_tokens=round(self._tokens.estimate(0, sizes).prompt) if sizes else 0,
-            system_tokens=0 if has_own else self._system_tokens,
+            system_tokens=self._system(record),
         )
+
+    def _system(self, record: Record) -> int:
+        if any(message.role == "system" for message in record.messages):
+            return 0
+        own = record.asked.system if record.asked is not None else None
+        return self._system_tokens if own is None else estimate_text(own)
 
     def _sizes(self, record: Record) -> list[tuple[int, int]]:
         sizes = []
@@ -141,15 +145,15 @@ def _text_tokens(record: Record) -> int:
     return sum(map(estimate_text, texts))
 
 
-async def look_at(source: Source, config: Config, limit: int | None, console: Console) -> Findings:
-    """Look at every record of ``source``, or the first ``limit``; the first problems are said on ``console``.
+async def look_at(source: Source, config: Config, asking: Asking, console: Console) -> Findings:
+    """Look at every record of ``source``; the first problems are said on ``console``.
 
     Raises:
         InputError: the input as a whole cannot be read.
     """
     model = config.all_endpoints()[0].model
     findings = Findings(image_rule(model)[0])
-    measure = _Measure(config, model)
+    measure = _Measure(config, model, asking.system)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         async with source:
             batch: list[Record] = []
@@ -159,11 +163,9 @@ async def look_at(source: Source, config: Config, limit: int | None, console: Co
                     _problem(findings, console, item.error.code, item.error.message)
                 else:
                     batch.append(item)
-                if len(batch) >= _BATCH or findings.records == limit:
+                if len(batch) >= _BATCH:
                     await _look_at_all(batch, measure, findings, console, threads)
                     batch.clear()
-                if findings.records == limit:
-                    break
             await _look_at_all(batch, measure, findings, console, threads)
     return findings
 

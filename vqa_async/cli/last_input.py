@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from vqa_async.config import Columns, Selection
-from vqa_async.errors import InputError
+from vqa_async.config import Columns, Prompting, Sampling, Selection
+from vqa_async.errors import ConfigError, InputError
 from vqa_async.keytable import KeyTable
+from vqa_async.prompts import Asking
 from vqa_async.sources import open_source, places_of
 from vqa_async.sources.source import Source
 
@@ -23,17 +24,23 @@ def last_input(run: dict[str, Any], *, selected: bool = False) -> Source | None:
     if path == "-":
         return None
     settings = run.get("settings", {})
-    columns = Columns(**{f.name: settings[f.name] for f in fields(Columns) if f.name in settings})
     try:
+        sampling = Sampling(prompt=settings.get("prompt", ""))
+        asking = Asking(sampling, Prompting(**_of(Prompting, settings)))
+        columns = Columns(**_of(Columns, settings))
         return open_source(
             path,
             columns,
-            prompt=settings.get("prompt", ""),
+            asking=asking,
             format=run.get("format", "auto"),
             selection=_selection(run) if selected else None,
         )
-    except InputError:
+    except ConfigError:  # InputError is one: the input is gone
         return None
+
+
+def _of(options: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    return {f.name: settings[f.name] for f in fields(options) if f.name in settings}
 
 
 def _selection(run: dict[str, Any]) -> Selection:

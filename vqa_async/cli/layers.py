@@ -17,7 +17,7 @@ from cyclopts.config import Dict, Env
 from vqa_async.config import NamedEndpoint, option_groups
 from vqa_async.errors import ConfigError
 
-_LAYERED = ("run", "check")
+_LAYERED = ("run", "check", "verify", "quality")
 _ENDPOINTS = "endpoints"
 _OF_RUN = ("output", "limit", "format", "json", "quiet")
 """Options of `run` that a settings file may hold though they are no part of a Config."""

@@ -161,6 +161,7 @@ class Display:
     @contextlib.asynccontextmanager
     async def watching(self, engine: Engine) -> AsyncIterator[None]:
         """Show how ``engine`` fares until the block is left."""
+        self._rates, self.is_stopping = Rates(), False  # it may be the second engine that is watched
         task = asyncio.create_task(self._watch(engine), name="vqa-display")
         try:
             yield

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import orjson
 from rich.console import Console
 
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
+from vqa_async.cli.exits import EXIT_STOPPED
 from vqa_async.cli.progress import Display
+from vqa_async.cli.reviewing import review_line
 from vqa_async.cli.signals import Interrupts, interrupts
 from vqa_async.cli.startup import raise_descriptor_limit
 from vqa_async.cli.texts import as_json, ending, exit_code
 from vqa_async.config import Config
 from vqa_async.engine import Engine, RunSummary
 from vqa_async.sources import InputFormat
+from vqa_async.stages import Stages, has_stages
 
 
 def run_job(
@@ -34,17 +39,28 @@ def run_job(
     display = Display(console, quiet=quiet)
 
     async def main() -> tuple[RunSummary | None, Interrupts]:
+        if has_stages(config):
+            stages = Stages(config, open_engine, observer=display, watch=display.watching)
+            job = stages.run(input, str(output), limit=limit, format=format, preflight=True)
+            return await interruptible(stages, display, job)
         async with open_engine(config, observer=display) as engine:
-            return await _interruptible(engine, display, input, str(output), limit, format)
+            return await interruptible(
+                engine, display, _watched(engine, display, input, str(output), limit, format)
+            )
 
     summary, seen = run_sync(main)
+    return finish(console, summary, seen, json=json, quiet=quiet)
+
+
+def finish(console: Console, summary: RunSummary | None, seen: Interrupts, *, json: bool, quiet: bool) -> int:
+    """Say how it ended and hand the results over; returns the exit code."""
     if summary is None:  # a signal came before anything was sent
         say(
             console, "Interrupted before the first request. Next: run the same command again to go on.", "red"
         )
         return seen.exit_code or 130
     code = exit_code(summary)
-    if summary.state != "finished" and seen.exit_code:
+    if code == EXIT_STOPPED and seen.exit_code:
         code = seen.exit_code
     if not quiet or code:
         _tell(console, summary, code)
@@ -52,11 +68,11 @@ def run_job(
     return code
 
 
-async def _interruptible(
-    engine: Engine, display: Display, input: str, output: str, limit: int | None, format: InputFormat
+async def interruptible(
+    engine: Engine | Stages, display: Display, job: Coroutine[Any, Any, RunSummary]
 ) -> tuple[RunSummary | None, Interrupts]:
-    """The run, with the first signal draining it and the second ending it."""
-    task = asyncio.create_task(_watched(engine, display, input, output, limit, format))
+    """The job of ``engine``, with the first signal draining it and the second ending it."""
+    task = asyncio.create_task(job)
 
     def drain(signal: str) -> None:
         if not engine.is_running:
@@ -87,8 +103,14 @@ def _tell(console: Console, summary: RunSummary, code: int) -> None:
     style = {0: "green", 1: "yellow"}.get(code, "red")
     first, *rest = ending(summary)
     say(console, first, style)
-    for line in rest:
+    for line in (*rest, *_stage_lines(summary)):
         say(console, line)
+
+
+def _stage_lines(summary: RunSummary) -> list[str]:
+    verification, review = summary.verification, summary.review
+    lines = [f"Verification: {line}" for line in ending(verification)] if verification else []
+    return lines + ([review_line(review)] if review else [])
 
 
 def _hand_over(summary: RunSummary, code: int, *, json: bool) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
 from vqa_async.engine import RunSummary
 from vqa_async.errors import BudgetReached, RateLimited, ServerError, VQAError
 from vqa_async.events import RunStatistics
+from vqa_async.quality import Review
 
 
 def exit_code(summary: RunSummary) -> int:
-    """0 all answered, 1 some failed, 3 stopped early."""
+    """0 all answered, 1 some failed, 3 stopped early; the worse of a run and its verification."""
+    if summary.verification is not None:
+        return max(exit_code(replace(summary, verification=None)), exit_code(summary.verification))
     if summary.state != "finished":
         return EXIT_STOPPED
     return EXIT_OK if summary.ok else EXIT_SOME_FAILED
@@ -37,14 +41,20 @@ def count(number: int, noun: str) -> str:
 def ending(summary: RunSummary) -> list[str]:
     """The lines that close a run: one fact each, what to do next at the end."""
     s = summary.statistics
+    if summary.state == "finished" and summary.reason and not s.seen:
+        return [f"Done: {summary.reason}, from earlier runs."]
     earlier = f", {s.skipped - s.skipped_failed:,} answered before" if s.skipped > s.skipped_failed else ""
     lines = [
         f"{_headline(summary)}: {s.succeeded:,} answered{earlier}, {_failed(s)} in {duration(s.elapsed_s)}."
     ]
     if s.prompt_tokens or s.completion_tokens:
         lines.append(f"Tokens: {s.prompt_tokens:,} in, {s.completion_tokens:,} out.{_cost(s)}")
+    if s.truncated:
+        lines.append(f"Cut off: {count(s.truncated, 'answer')} at max_tokens, marked 'truncated' in _meta.")
     if s.failed or s.skipped_failed:
         lines.append(f"Failures: {summary.paths.failures}")
+    if summary.state == "finished" and summary.reason:
+        lines.append(f"Ended because {summary.reason}.")
     if summary.state == "stopped":
         lines.append(f"Cause: {summary.reason}")
     if next_step := _next_step(summary):
@@ -109,6 +119,7 @@ def as_json(summary: RunSummary, code: int) -> dict[str, Any]:
         "skipped": s.skipped,
         "skipped_failed": s.skipped_failed,
         "retries": s.retries,
+        "truncated": s.truncated,
         "prompt_tokens": s.prompt_tokens,
         "completion_tokens": s.completion_tokens,
         "requests": s.requests,
@@ -117,6 +128,29 @@ def as_json(summary: RunSummary, code: int) -> dict[str, Any]:
         "output": str(summary.paths.successes),
         "failures": str(summary.paths.failures),
         "run": str(summary.paths.run),
+    } | _stages_json(summary)
+
+
+def _stages_json(summary: RunSummary) -> dict[str, Any]:
+    stages: dict[str, Any] = {}
+    if summary.verification is not None:
+        stages["verification"] = as_json(summary.verification, exit_code(summary.verification))
+    if summary.review is not None:
+        stages["quality"] = review_json(summary.review)
+    return stages
+
+
+def review_json(review: Review) -> dict[str, Any]:
+    """Kept and dropped, for programs."""
+    return {
+        "records": review.records,
+        "accepted": review.accepted,
+        "without_pairs": review.without_pairs,
+        "pairs": review.pairs,
+        "kept": review.kept,
+        "dropped": review.dropped,
+        "verified": review.verified,
+        "reasons": dict(review.reasons.most_common()),
     }
 
 

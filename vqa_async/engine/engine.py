@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
+    Callable,
     Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from vqa_async.client import VLMClient
 from vqa_async.config import Config
 from vqa_async.endpoints import EndpointPool
+from vqa_async.engine.goal import Goal, GoalReached
 from vqa_async.engine.run import Run
-from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
+from vqa_async.errors import ConfigError, DiskError, JournalError, RecordError, VQAError
 from vqa_async.events import (
     Event,
     Notice,
@@ -34,6 +38,8 @@ from vqa_async.images import ImageLoader, ImageStatistics
 from vqa_async.journal import Journal, JournalPaths
 from vqa_async.models import AttemptFailed, Failure, Record, Result
 from vqa_async.preflight import EndpointCheck, check_endpoints
+from vqa_async.prompts import asking_for
+from vqa_async.quality import Review
 from vqa_async.sources import InputFormat, Rows, Source, local_files, open_source, rows_source, shown
 from vqa_async.spending import Spending
 from vqa_async.transport import Transport
@@ -54,6 +60,8 @@ class RunSummary:
         error: the error that ended it, if one did.
         statistics: the counters at the end.
         paths: the files of the output.
+        verification: how the verification of its pairs ended, where that was asked for.
+        review: what was kept and dropped, where somebody wants to know.
     """
 
     state: str
@@ -61,10 +69,12 @@ class RunSummary:
     error: VQAError | None
     statistics: RunStatistics
     paths: JournalPaths
+    verification: RunSummary | None = None
+    review: Review | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every record of the input has an answer."""
+        """Whether every record of the input has an answer, or as many were accepted as were wanted."""
         s = self.statistics
         return self.state == "finished" and s.failed == 0 and s.skipped_failed == 0
 
@@ -83,6 +93,7 @@ class Engine:
     ) -> None:
         self._transport = transport
         self.config = config
+        self._asking = asking_for(config)
         self._client = client
         self._pool = pool
         self._images = images
@@ -109,8 +120,9 @@ class Engine:
             >>> result = await engine.generate({"image": "cat.jpg", "conversation": "What is this?"})
             >>> print(result.text if result.ok else result.error)
         """
-        async with self._rows([record]) as source:
-            item = await anext(aiter(source))
+        async with self._rows([record], check_columns=False) as source:
+            item, *others = [item async for item in source]
+        item = _several(item, 1 + len(others)) if others else item
         result = item if isinstance(item, Failure) else await self._answer(item)
         self._ended.count(result)
         self.notify(RecordFinished(result))
@@ -136,7 +148,7 @@ class Engine:
                 20 bytes each while the stream lasts, by which repeats are told apart; Records cost none.
 
         Yields:
-            Success or Failure for each record.
+            Success or Failure for each record: one for a row, or for each question of its list.
 
         Raises:
             VQAError: the run cannot go on (wrong key, unknown model, outage); what was answered came first.
@@ -194,15 +206,17 @@ class Engine:
         limit: int | None = None,
         format: InputFormat = "auto",
         preflight: bool = False,
+        goal: Goal | None = None,
     ) -> RunSummary:
         """Answer every record of a file. Journalled: the same call again goes on where this one stopped.
 
         Args:
             input: a file, a pattern, a folder, an address or "-", as in ``sources.open_source``.
             output: path of OUT.jsonl; failures, settings and lock stand beside it.
-            limit: only the first so many records of the input.
+            limit: only the first so many rows of the input.
             format: what the input is, where its content does not tell; see ``config.InputFormat``.
             preflight: look at the endpoints before the first record, see the method of this name.
+            goal: ends the run once it is reached, before the end of the input.
 
         Raises:
             ConfigError: nothing was sent. InputError, a kind of it, also comes when the input breaks off in
@@ -215,23 +229,52 @@ class Engine:
         source = open_source(
             input,
             self.config.columns,
-            prompt=self.config.sampling.prompt,
+            asking=self._asking,
             format=format,
+            limit=limit,
             selection=self.config.selection,
             known=journal.known,
             is_finished=journal.is_finished,
         )
+        files = partial(local_files, input, format)
+        return await self.run_source(source, journal, preflight=preflight, goal=goal, files=files)
+
+    async def run_source(
+        self,
+        source: Source,
+        journal: Journal,
+        *,
+        preflight: bool = False,
+        goal: Goal | None = None,
+        altered: Callable[[Result], Result] | None = None,
+        files: Callable[[], Sequence[str]] | None = None,
+    ) -> RunSummary:
+        """``run`` for a source that somebody else has made, and the journal that it knows.
+
+        Args:
+            altered: what is kept of a result, and counted, instead of it.
+            files: the files that the source reads, none of which may be the journal's own. May block.
+        """
+
+        async def deliver(result: Result) -> None:
+            await journal.append(altered(result) if altered else result)
+            if goal is not None and goal.count(result):
+                run.stop(goal.reached())
+
+        plain = altered is None and goal is None
         with (
             self._being_closed(),
             self._run(
                 source,
-                deliver=journal.append,
+                deliver=journal.append if plain else deliver,
                 save_on_wire=True,
-                limit=limit,
                 before_first=self._look_first if preflight else None,
             ) as run,
         ):
-            _require_distinct(await asyncio.to_thread(local_files, input, format), journal.paths)
+            if goal is not None and not goal.left:
+                run.stop(goal.reached())
+            if files is not None:
+                _require_distinct(await asyncio.to_thread(files), journal.paths)
             async with source, journal:
                 return await self._journalled(run, journal)
 
@@ -254,7 +297,11 @@ class Engine:
         cause = broken or run.stopping or run.input_error
         stopped = isinstance(cause, BaseException)
         return RunSummary(
-            state="finished" if cause is None else "stopped" if stopped else "interrupted",
+            state="finished"
+            if cause is None or isinstance(cause, GoalReached)
+            else "stopped"
+            if stopped
+            else "interrupted",
             reason="" if cause is None else str(cause),
             error=cause if isinstance(cause, VQAError) else None,
             statistics=self._snapshot(run.tally, run.spending, run),
@@ -352,8 +399,8 @@ class Engine:
             await _end(call)
         self._pool.close()
 
-    def _rows(self, records: Rows) -> Source:
-        return rows_source(records, self.config.columns, prompt=self.config.sampling.prompt)
+    def _rows(self, records: Rows, *, check_columns: bool = True) -> Source:
+        return rows_source(records, self.config.columns, asking=self._asking, check_columns=check_columns)
 
     @contextmanager
     def _run(self, source: Source, **how: Any) -> Iterator[Run]:
@@ -412,6 +459,15 @@ async def _close(journal: Journal, summary: RunSummary) -> None:
         if summary.error is None:
             raise
         # The disk that ended the run also refuses the note of it; the lines are what counts.
+
+
+def _several(first: Record | Failure, count: int) -> Failure:
+    """The Failure for a row that cannot have its answers in one result."""
+    record = first.record if isinstance(first, Failure) else first
+    error = RecordError(
+        f"it asks {count} questions, and gets one result each: use stream or run.", code="several_questions"
+    )
+    return Failure(record, error, attempts=0, finished_at=time.time())
 
 
 async def _end(task: asyncio.Future[Any]) -> None:

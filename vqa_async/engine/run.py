@@ -1,7 +1,7 @@
 """One run over one source: producer -> bounded queue -> workers -> results kept; drain, cancel, stop rules.
 
 There are somewhat more workers than permits, so that images are prepared and retries waited for without
-leaving a permit unused; the permits (endpoints.py) are what bounds requests. Where their number is found by
+leaving a permit unused; the permits (endpoints) are what bounds requests. Where their number is found by
 trying, so is the number of workers. Everything is bounded, so memory does not depend on the number of
 records. One TaskGroup owns every task.
 
@@ -20,6 +20,7 @@ from contextlib import contextmanager
 
 from vqa_async.client import VLMClient, Wait
 from vqa_async.config import Config
+from vqa_async.engine.goal import GoalReached
 from vqa_async.engine.handover import Handover
 from vqa_async.errors import BudgetReached, JournalError, VQAError
 from vqa_async.events import Event, Notice, RecordFinished, RunStopping, Tally
@@ -33,6 +34,10 @@ _READ_AHEAD = 1000
 
 _LONGEST_SILENCE_S = 600.0
 """Seconds between two notices that nothing finishes, at most."""
+
+_TRUNCATED = (
+    "An answer was cut off at max_tokens. It is kept as far as it goes, and marked: 'truncated' in its _meta"
+)
 
 _YOUNG_OBJECTS = 10_000
 
@@ -101,7 +106,6 @@ class Run:
         save_on_wire: whether ``deliver`` belongs to the request, so that what is paid for and not yet saved
             never exceeds the permits (a journal); or comes after it, so that a slow reader holds no permit.
         notify: told what happens.
-        limit: only the first so many records.
         before_first: awaited before the first record that is to be asked about, with what the run may spend;
             its VQAError ends the run.
     """
@@ -115,13 +119,11 @@ class Run:
         deliver: Callable[[Result], Awaitable[None]],
         save_on_wire: bool,
         notify: Callable[[Event], None],
-        limit: int | None = None,
         before_first: Callable[[Spending], Awaitable[object]] | None = None,
     ) -> None:
         self._before_first = before_first
         self._client = client
         self._config = config
-        self._limit = limit
         self._read = 0
         self.input_read = False
         self.is_over = False
@@ -136,6 +138,7 @@ class Run:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._finished_before = 0
         self._silent_s = 0.0
+        self._told_truncated = False
         self.source = source
         self.started = asyncio.get_running_loop().time()
         self.tally = Tally()
@@ -234,14 +237,13 @@ class Run:
     def expected(self) -> int:
         """Records that the input holds, as far as can be told from the share of it that was read; else 0."""
         fraction = 1.0 if self.input_read else self.source.fraction()
-        estimate = round(self._read / fraction) if fraction else 0
-        return min(estimate, self._limit or estimate)
+        return round(self._read / fraction) if fraction else 0
 
     def stop(self, reason: VQAError | str) -> None:
         """Send nothing new; let what is on the wire finish within ``drain_timeout``; leave the rest open.
 
-        Where a budget is used up nobody is in a hurry, and what is on the wire is what it was used up for:
-        that gets as long as it needs.
+        Where a budget is used up or a goal is reached, nobody is in a hurry, and what is on the wire was paid
+        for: that gets as long as it needs.
 
         Does nothing to a run that is stopping or over; one that has not begun will not.
         """
@@ -255,7 +257,8 @@ class Run:
             if worker not in on_wire and not worker.is_keeping:
                 worker.task.cancel()
         self._notify(RunStopping(str(reason), len(on_wire)))
-        if not (isinstance(reason, BudgetReached) and reason.code == BudgetReached.code):
+        is_budget = isinstance(reason, BudgetReached) and reason.code == BudgetReached.code
+        if not (is_budget or isinstance(reason, GoalReached)):
             self._set_timer("drain", self._config.timeouts.drain_timeout, self._cut_off)
 
     def _cut_off(self) -> None:
@@ -283,8 +286,6 @@ class Run:
                 elif await self._may_begin():
                     await self._records.put(item, _shared(item), _weight(item) if self.source.embeds else 0)
                 self._read += 1
-                if self._read == self._limit:
-                    break
             self.input_read = True
         except Exception as error:
             # The caller's iterable may raise anything: what came before it is still answered and kept,
@@ -306,6 +307,15 @@ class Run:
             except VQAError as error:
                 self.stop(error)
         return self.stopping is None
+
+    def tell_truncated(self) -> None:
+        """Say that there are answers that were cut off; once."""
+        self._told_truncated = True
+        ceiling = self._config.answers.max_tokens_ceiling
+        advice = (
+            "raise --max-tokens-ceiling" if ceiling else "raise --max-tokens, or give --max-tokens-ceiling"
+        )
+        self._notify(Notice(f"{_TRUNCATED}: {advice}."))
 
     def _may_retry(self) -> bool:
         return self.stopping is None
@@ -364,3 +374,5 @@ class _Worker:
             self.is_keeping = False
         run.tally.count(result)
         run._notify(RecordFinished(result))
+        if run.tally.truncated and not run._told_truncated:
+            run.tell_truncated()

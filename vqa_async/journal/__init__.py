@@ -15,6 +15,7 @@ Inside, from the bottom up:
     replacing   files replaced in one step       runfile   settings and state
     mending     cutting, taking out, compacting  journal   one run
     replay      what is finished                 survey    a look from outside
+    kinds       failures called by name
 """
 
 from vqa_async.journal.journal import Journal

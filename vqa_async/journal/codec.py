@@ -20,7 +20,7 @@ import orjson
 
 from vqa_async.errors import RequestError, StatusError, VQAError
 from vqa_async.journal.json_text import from_json, to_json
-from vqa_async.models import Failure, Success
+from vqa_async.models import Asked, Failure, QAPair, Success
 
 _META = b',"_meta":{"id":'
 _CRC = b',"crc":"%08x"}}'
@@ -58,8 +58,20 @@ def encode_success(success: Success, output_key: str) -> bytes:
     }
     if completion.finish_reason == "length":
         meta["truncated"] = True
-    pairs = [{"question": pair.question, "answer": pair.answer} for pair in success.pairs]
-    return _line(success.record.row, {output_key: completion.text, "qa_pairs": pairs}, meta)
+    if success.record.asked is not None:
+        meta |= _own(success.record.asked)
+    pairs = [
+        _pair(pair) if pair.flags else {"question": pair.question, "answer": pair.answer}
+        for pair in success.pairs
+    ]
+    answer: dict[str, Any] = {output_key: completion.text, "qa_pairs": pairs}
+    if success.structured is not None:
+        answer["structured"] = success.structured
+    return _line(success.record.row, answer, meta)
+
+
+def _pair(pair: QAPair) -> dict[str, Any]:
+    return {"question": pair.question, "answer": pair.answer, "flags": pair.flags}
 
 
 def encode_failure(failure: Failure) -> bytes:
@@ -71,7 +83,18 @@ def encode_failure(failure: Failure) -> bytes:
         "retryable": failure.error.retryable,
         "finished_at": round(failure.finished_at, 3),
     }
+    if failure.record.asked is not None:
+        meta |= _own(failure.record.asked)
     return _line(failure.record.row, {"error": describe(failure.error, failure.attempts)}, meta)
+
+
+def _own(asked: Asked) -> dict[str, Any]:
+    """What a record was asked that is its own, as it stands in ``_meta``."""
+    own: dict[str, Any] = {"style": asked.style} if asked.style else {}
+    if asked.group is not None:
+        own["group"] = {"id": asked.group.id, "number": asked.group.number, "of": asked.group.of}
+        own["question"] = asked.question
+    return own
 
 
 def describe(error: VQAError, attempts: int) -> dict[str, Any]:

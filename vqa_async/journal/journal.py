@@ -15,6 +15,7 @@ from vqa_async.config import Config
 from vqa_async.errors import DiskError
 from vqa_async.journal import runfile
 from vqa_async.journal.codec import encode_failure, encode_success
+from vqa_async.journal.kinds import Kinds
 from vqa_async.journal.lock import claim, claimed, locked
 from vqa_async.journal.mending import drop_superseded
 from vqa_async.journal.paths import JournalPaths
@@ -23,6 +24,7 @@ from vqa_async.journal.replay import FAILED, SUCCEEDED, Replayed, replay
 from vqa_async.journal.writer import AppendFile, Writer, disk_error, see_through
 from vqa_async.keytable import RecordTable
 from vqa_async.models import Result, Success
+from vqa_async.prompts import wording
 
 _SUCCESSES, _FAILURES = 0, 1
 
@@ -54,7 +56,9 @@ class Journal:
     ) -> None:
         self.paths = JournalPaths.of(output)
         self._options = config.journal
-        self._settings = config.answer_settings()
+        self._settings = config.answer_settings() | wording(config)
+        again = config.journal.retry_failed
+        self._kinds = () if isinstance(again, bool) else again
         self._output_key = config.columns.output_key
         where = source if source == "-" or "://" in source else os.path.abspath(source)
         self._source: dict[str, Any] = {"input": where, "limit": limit, "format": format}
@@ -99,7 +103,9 @@ class Journal:
     def _load_run(self) -> dict[str, Any] | None:
         before = runfile.load(self.paths.run)
         if before is not None and self._has_answers() and not self._options.allow_changed_settings:
-            runfile.require_same(before, self._settings, self.paths.run)
+            unset = Config()
+            defaults = unset.answer_settings() | wording(unset)
+            runfile.require_same(before, self._settings, self.paths.run, defaults=defaults)
         return before
 
     def _replay(self, *, is_known: bool) -> Replayed:
@@ -111,6 +117,7 @@ class Journal:
             known=is_known,
             abandoned=self._abandoned.is_set,
             into=self.known,
+            kinds=Kinds(self._kinds) if self._kinds else None,
         )
 
     def _open_files(self, stack: contextlib.AsyncExitStack) -> tuple[AppendFile, ...]:
@@ -140,7 +147,7 @@ class Journal:
 
     def is_finished(self, state: bytes) -> bool:
         """Whether a record that was left in ``state`` needs no request."""
-        return state == SUCCEEDED or (state == FAILED and not self._options.retry_failed)
+        return state == SUCCEEDED or (state == FAILED and self._options.retry_failed is not True)
 
     def append(self, result: Result) -> Awaitable[None]:
         """Keep ``result``; awaited, returns when it is in the file.

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vqa_async.errors import JournalDamaged
 from vqa_async.journal.codec import LineMeta
+from vqa_async.journal.kinds import Kinds
 from vqa_async.journal.mending import mend
 from vqa_async.journal.scanning import Findings, Line, nobody_left, scan
 from vqa_async.keytable import RecordTable
@@ -34,12 +35,14 @@ class Replayed:
         succeeded: success lines.
         superseded: failure lines that a later line has made void.
         notices: what was mended, in sentences.
+        kinds: the kinds of failures that are to be tried again; None: those that may pass.
     """
 
     state: RecordTable = field(default_factory=RecordTable)
     succeeded: int = 0
     superseded: int = 0
     notices: list[str] = field(default_factory=list)
+    kinds: Kinds | None = None
 
     def add_success(self, meta: LineMeta, _: Line) -> str:
         """Note a success, all of them before any failure; what is wrong with it, "" where nothing is."""
@@ -50,14 +53,15 @@ class Replayed:
         self.succeeded += 1
         return ""
 
-    def add_failure(self, meta: LineMeta, _: Line) -> str:
+    def add_failure(self, meta: LineMeta, line: Line) -> str:
         """Note a failure; a success of the same record stands, whatever the order."""
         if meta.retryable is None:
             return "is an answer among failures"
         before = self.state.get(meta.id)
         self.superseded += before is not None
         if before != SUCCEEDED:
-            self.state.set(meta.id, TO_RETRY if meta.retryable else FAILED)
+            again = meta.retryable if self.kinds is None else self.kinds.has(line.data)
+            self.state.set(meta.id, TO_RETRY if again else FAILED)
         return ""
 
     def has_answer(self, id: str) -> bool:
@@ -74,6 +78,7 @@ def replay(
     known: bool,
     abandoned: Callable[[], bool] = nobody_left,
     into: RecordTable | None = None,
+    kinds: Kinds | None = None,
 ) -> Replayed:
     """Read both files, cut torn ends, and say what is finished.
 
@@ -84,11 +89,13 @@ def replay(
         known: whether a run file says that the output is ours, so that even its only line may be torn.
         abandoned: asked while reading; once it says True, reading ends with ``Abandoned``.
         into: the table for the states; a new one by default.
+        kinds: which failures are to be tried again; by default those that may pass.
 
     Raises:
+        ConfigError: ``kinds`` has a name that no failure can have; nothing was changed.
         JournalDamaged: a line is not as it was written, or a record has two answers; nothing was changed.
     """
-    result = Replayed() if into is None else Replayed(into)
+    result = Replayed(RecordTable() if into is None else into, kinds=kinds)
     found: list[tuple[Path, Findings]] = []
     for path, accept in ((successes, result.add_success), (failures, result.add_failure)):
         if path.exists():
@@ -96,6 +103,8 @@ def replay(
             if findings.is_foreign or (findings.damage and not repair):
                 raise _refusal(path, findings)
             found.append((path, findings))
+    if kinds is not None:
+        kinds.require_known()
     for path, findings in found:
         result.notices += mend(path, damaged, findings)
     return result

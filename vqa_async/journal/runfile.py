@@ -66,22 +66,32 @@ def begin(settings: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def require_same(before: dict[str, Any], settings: dict[str, Any], path: Path) -> None:
+def require_same(
+    before: dict[str, Any], settings: dict[str, Any], path: Path, *, defaults: dict[str, Any]
+) -> None:
     """Refuse to add answers to an output that was made with other settings.
+
+    Args:
+        before: content of its run file.
+        settings: those of now.
+        path: the run file.
+        defaults: what settings are taken for that the run file does not know, since they came later.
 
     Raises:
         SettingsChanged: names each difference.
     """
     if before.get("fingerprint") == fingerprint(settings):
         return
-    old = before["settings"]
+    old = defaults | before["settings"]
     changed = [
         f"{name} {_difference(old.get(name), settings.get(name))}"
         for name in sorted({*old, *settings})
         if old.get(name) != settings.get(name)
     ]
+    if not changed:
+        return
     raise SettingsChanged(
-        f"{path} says that this output was made with other settings: {'; '.join(changed) or 'unknown'}. "
+        f"{path} says that this output was made with other settings: {'; '.join(changed)}. "
         "Use the same settings, or another output, or add --allow-changed-settings to mix them."
     )
 

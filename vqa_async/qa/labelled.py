@@ -16,11 +16,13 @@ from vqa_async.qa.parts import Part, indent_of, matched
 
 # What assistants say when they are done. Such a paragraph, not indented, is no part of the last answer.
 _FAREWELLS = (
-    "let me know|please let me know|feel free|i hope (?:this|these|that)|hope (?:this|these|that)|"
+    "let me know|please let me know|feel free|note:|please note|i hope (?:this|these|that)|"
+    "hope (?:this|these|that)|"
     "if you (?:need|want|would|have|'d)|would you like|do you want|these (?:qa|q&a|question|pairs)|"
-    "希望|以上|如果您|如需|如有|ご不明|必要であれば|도움이"
+    "n['’]hésitez|lass(?:t)? (?:es )?mich|lassen sie|déjame|avísame|espero que|espera?mos que|"
+    "дайте знать|надеюсь|希望|以上|如果您|如需|如有|ご不明|必要であれば|도움이"
 )
-_FAREWELL = re.compile(rf"[ \t]*+[*_]{{0,3}}(?:{_FAREWELLS})", re.IGNORECASE)
+_FAREWELL = re.compile(rf"[ \t]*+[*_]{{0,3}}\(?[*_]{{0,3}}(?:{_FAREWELLS})", re.IGNORECASE)
 _LIST_ITEM = re.compile(r"[ \t]*+(?:[-*+•‣◦▪●–—]|\(?\d{1,4}[.)、．])[ \t]++")
 _RULE = re.compile(r"[ \t]*+([-*_=])(?:[ \t]*+\1){2,}+[ \t]*+$")
 _HEADING = re.compile(r"[ \t]*+#{1,6}[ \t]")

@@ -38,14 +38,19 @@ _WORDS = (
     ("pytanie|otázka", "odpowiedź|odpověď"),
     ("vraag|fråga|spørgsmål|spørsmål", "antwoord|svar"),
     ("pertanyaan|soalan", "jawaban|jawapan"),
-    ("คำถาม|שאלה|ερώτηση|întrebare", "คำตอบ|תשובה|απάντηση|răspuns"),
+    ("คำถาม|ถาม|שאלה|ερώτηση|întrebare", "คำตอบ|ตอบ|תשובה|απάντηση|răspuns"),
+    ("kysymys|kérdés|въпрос|pitanje", "vastaus|válasz|отговор|odgovor"),
 )
 
 # Letters are labels only as a pair that the text uses: "R:" opens an answer beside "P:" or a French "Q :",
 # but is a colour beside "G:" and "B:". Of pairs that fit equally well the first wins.
 _LETTERS = tuple(
-    tuple(pair.split()) for pair in ("q a", "q r", "p r", "f a", "d r", "в о", "s c", "p o", "h đ")
+    tuple(pair.split())
+    for pair in ("q a", "q r", "p r", "f a", "d r", "в о", "s c", "p o", "h đ", "ש ת", "ｑ ａ")
 )
+
+# Who speaks, where nothing else in the text is a label: what a picture shows may well be a chat.
+_SPEAKERS = tuple(tuple(pair.split()) for pair in ("user assistant", "human assistant", "human gpt"))
 
 
 def _folded(label: str) -> str:
@@ -81,7 +86,7 @@ _NUMBER = r"\d{1,4}"
 _NAME = (
     rf"(?:(?P<word>{_any_of(WORD_KINDS)})"
     rf"(?:{GAP}[#№(（]?{GAP}(?P<word_number>{_NUMBER}|[一二三四五六七八九十]{{1,3}})[)）]?)?+"
-    rf"|(?P<letter>{_any_of({letter for pair in _LETTERS for letter in pair})})"
+    rf"|(?P<letter>{_any_of({letter for pair in (*_LETTERS, *_SPEAKERS) for letter in pair})})"
     rf"(?:[#._-]?(?P<letter_number>{_NUMBER}))?+)"
 )
 _SIGN = r"[❓❔🤔✅☑✔💡💬🔹🔸🔍📌👉▶➤→]\ufe0f?"  # decoration that chat models are fond of
@@ -93,12 +98,13 @@ _DECORATION = (
 # over it (cpython issue 101955). That way each repetition takes memory, so nine must do.
 _OPENING = re.compile(
     rf"{GAP}(?:>{GAP})*+(?>(?:(?:{_DECORATION}){GAP}){{0,9}})"
-    rf"(?P<mark>{_MARK})?+(?:{_NUMBER}[.)、．]{GAP})?+"
-    rf"{_NAME}(?:{GAP}[(（][^()（）]{{1,60}}+[)）])?+{GAP}(?P<close>{_MARK})?+",
+    rf"(?P<mark>{_MARK})?+(?:{_NUMBER}[.)、．]{GAP})?+(?P<bracket>[\[【「〔])?+"
+    rf"{_NAME}(?:{GAP}[(（][^()（）]{{1,60}}+[)）])?+(?P<bracket_end>[\]】」〕])?+{GAP}(?P<close>{_MARK})?+",
     re.IGNORECASE,
 )
 _AFTER_COLON = re.compile(rf"{GAP}{_COLON}{GAP}")
-_AFTER_NUMBER = re.compile(r"\s*+(?:[.)．](?=\s|$)|、|[-–—](?=\s))\s*+")
+_AFTER_NUMBER = re.compile(r"\s*+(?:[.)．](?=\s|$|[*_]{1,3}(?:\s|$))|、|[-–—](?=\s))\s*+")
+_AFTER_LETTER = re.compile(r"[.．](?=\s|[*_]{1,3}\s)\s*+")
 # Within a line an answer opens only after the end of a sentence, so that "Option A: red" stays whole.
 _INLINE = re.compile(
     r"(?P<end>[?.!;…؟][\"'”’»)]*+(?=[\s*_])|[？。！；][\"'”’»」』）)]*+)[\s*_|/→–—-]*+"
@@ -106,26 +112,35 @@ _INLINE = re.compile(
     re.IGNORECASE,
 )
 _CHOICE = re.compile(
-    rf"{GAP}(?:[-*+•]\s)?+{GAP}(?:{_MARK})?+(?P<letter>[A-F])(?:{_MARK})?+{_COLON}", re.IGNORECASE
+    rf"{GAP}(?:[-*+•]\s)?+{GAP}(?:{_MARK})?+(?P<letter>[A-F])(?:{_MARK})?+(?P<end>{_COLON}|\.(?=\s))",
+    re.IGNORECASE,
 )
 _NEXT_CHOICE = re.compile(rf"\sB{_COLON}")
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What opens a part: its folded name, its number ("" without one) and the text beside it."""
+    """What opens a part: its folded name, its number ("" without one) and the text beside it.
+
+    ``dotted`` says that it is a letter with a full stop, ``A. Smith``, which counts only in company.
+    """
 
     name: str
     number: str
     text: str
     indent: int = 0
     listed: bool = False
+    dotted: bool = False
 
 
 def labels_in(lines: Sequence[str]) -> list[Label | None]:
     """The label that opens each line, None for lines without one."""
     choices = _choice_lines(lines)
-    return [None if at in choices else _label(line) for at, line in enumerate(lines)]
+    labels = [None if at in choices else _label(line) for at, line in enumerate(lines)]
+    dotted = {label.name for label in labels if label and label.dotted}
+    if not dotted or "q" in dotted:
+        return labels
+    return [None if label and label.dotted else label for label in labels]
 
 
 def kinds_in(lines: Iterable[str], labels: Iterable[Label | None]) -> Kinds:
@@ -139,7 +154,10 @@ def kinds_in(lines: Iterable[str], labels: Iterable[Label | None]) -> Kinds:
     def balance(letters: Iterable[str]) -> int:  # words count too: "Frage: ..." may be answered by "A: ..."
         return min(by_word[kind] + used[letter] for kind, letter in zip(_KINDS, letters, strict=True))
 
-    return {**WORD_KINDS, **dict(zip(max(_LETTERS, key=balance), _KINDS, strict=True))}
+    best = max(_LETTERS, key=balance)
+    if not balance(best):
+        best = max((best, *_SPEAKERS), key=balance)
+    return {**WORD_KINDS, **dict(zip(best, _KINDS, strict=True))}
 
 
 def split_inline(line: str, kinds: Kinds) -> list[tuple[Kind, str, str]]:
@@ -156,16 +174,33 @@ def split_inline(line: str, kinds: Kinds) -> list[tuple[Kind, str, str]]:
 
 def _label(line: str) -> Label | None:
     found = _OPENING.match(line)
-    text = None if found is None else _text_beside(found)
-    if found is None or text is None:
+    if found is None:
+        return None
+    text, dotted = _text_beside(found), False
+    if text is None and (text := _text_after_letter(found)) is not None:
+        dotted = True
+    if text is None:
         return None
     indent = len(line) - len(line.lstrip(" \t"))
-    return Label(_name(found), _number(found), text.rstrip(" \t"), indent, bool(found["listed"]))
+    return Label(_name(found), _number(found), text.rstrip(" \t"), indent, bool(found["listed"]), dotted)
+
+
+def _text_after_letter(found: re.Match[str]) -> str | None:
+    """What follows "Q." or "A."; None where neither stands there."""
+    if _number(found) or _name(found) not in ("q", "a"):
+        return None
+    after = _AFTER_LETTER.match(found.string, found.end())
+    return _unmarked(found.string[after.end() :], found["mark"] or "") if after else None
 
 
 def _text_beside(found: re.Match[str]) -> str | None:
     """What follows the label in its line; None where the match is the beginning of a sentence instead."""
     line, mark = found.string, found["mark"] or ""
+    if found["bracket"] or found["bracket_end"]:
+        if not (found["bracket"] and found["bracket_end"]):
+            return None
+        after = _AFTER_COLON.match(line, found.end())
+        return _unmarked(line[after.end() if after else found.end() :].lstrip(), mark)
     if after := _AFTER_COLON.match(line, found.end()):
         rest = line[after.end() :]
         return rest if not mark or found["close"] else _unmarked(rest, mark)
@@ -208,11 +243,11 @@ def _choice_lines(lines: Sequence[str]) -> set[int]:
 
 
 def _neighbouring_choices(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
-    last: tuple[int, str] = (-1, "")
+    last: tuple[int, str, str] = (-1, "", "")
     for at, line in enumerate(lines):
         if line.strip():
             found = _CHOICE.match(line)
-            letter = found["letter"].upper() if found else ""
-            if letter and last[1] and ord(letter) == ord(last[1]) + 1:
+            letter, end = (found["letter"].upper(), found["end"]) if found else ("", "")
+            if letter and last[1] and ord(letter) == ord(last[1]) + 1 and end == last[2]:
                 yield last[0], at
-            last = at, letter
+            last = at, letter, end

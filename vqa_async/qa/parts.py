@@ -13,6 +13,9 @@ from itertools import groupby
 from vqa_async.models import QAPair
 from vqa_async.qa.labels import Kind
 
+_BLOCK_MARKS = frozenset(("|", "|-", "|+", ">", ">-", ">+"))
+"""How YAML opens a text over several lines."""
+
 
 @dataclass(slots=True)
 class Part:
@@ -35,6 +38,8 @@ class Part:
     def text(self) -> str:
         """Its lines as one text, without the indentation that all lines below the first share."""
         first, *rest = self.lines
+        if rest and first.strip() in _BLOCK_MARKS:
+            first = ""
         margin = min((indent_of(line) for line in rest if line.strip(" \t")), default=0)
         return "\n".join(line.rstrip(" \t") for line in (first, *(line[margin:] for line in rest))).strip()
 

@@ -5,9 +5,11 @@ and behaves badly to order (latency, limits, errors, broken replies).
 
     options     every option, once
     question    request body -> Question, strictly
+    wanted      the form that the answer is wanted in
     looks       image -> Look; the one file that imports the imaging library
     colours     RGB -> name
     gallery     looks already taken; decoding in threads
+    filling     a JSON schema and pairs -> a value that fits
     answers     Looks -> question-answer pairs -> text
     tokens      plausible token counts
     completion  text -> the JSON of a chat completion

@@ -13,9 +13,11 @@ from collections.abc import Iterator, Sequence
 import orjson
 
 from vqa_async.models import QAPair
+from vqa_async.server.filling import fill
 from vqa_async.server.looks import Look
 from vqa_async.server.question import Question
 from vqa_async.server.tokens import count_words
+from vqa_async.server.wanted import Wanted
 
 _WHO = re.compile(
     r"\b(who|what|which)( \w+)? are you\s*([?.!,]|$)"
@@ -44,9 +46,11 @@ def measured_pairs(question: Question, looks: Sequence[Look | None]) -> list[QAP
     return pairs
 
 
-def render(pairs: Sequence[QAPair], as_json: bool) -> str:
-    """The pairs as the answer's text: a list of Q and A lines, or a JSON object."""
-    if as_json:
+def render(pairs: Sequence[QAPair], wanted: Wanted) -> str:
+    """The pairs as the answer's text: a list of Q and A lines, or JSON."""
+    if wanted.schema is not None:
+        return orjson.dumps(fill(wanted.schema, pairs)).decode()
+    if wanted.as_json:
         rows = [{"question": pair.question, "answer": pair.answer} for pair in pairs]
         return orjson.dumps({"pairs": rows}).decode()
     return "\n\n".join(f"- Q: {pair.question}\n  A: {pair.answer}" for pair in pairs)

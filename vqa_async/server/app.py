@@ -19,7 +19,7 @@ from aiohttp import web
 from vqa_async.errors import ImageError
 from vqa_async.server.answers import measured_pairs, render, undecoded_pairs
 from vqa_async.server.completion import Written, completion_body, count_prompt, estimate_prompt, write
-from vqa_async.server.faults import Fault, Faults
+from vqa_async.server.faults import WRONG_JSON, Fault, Faults
 from vqa_async.server.gallery import Gallery
 from vqa_async.server.looks import Look
 from vqa_async.server.options import ServerOptions
@@ -162,7 +162,10 @@ class PixelEndpoint:
         else:
             looks = [None] * len(question.pictures)
             pairs = undecoded_pairs()
-        return write(render(pairs, question.as_json), question.max_tokens, count_prompt(question, looks))
+        wanted = question.wanted
+        is_wrong = wanted.as_json and not wanted.is_repeat and self._faults.draw_wrong_json()
+        text = WRONG_JSON if is_wrong else render(pairs, wanted)
+        return write(text, question.max_tokens, count_prompt(question, looks))
 
     async def _look(self, picture: Picture, number: int) -> Look | None:
         if not picture.inline:

@@ -33,6 +33,10 @@ class Fault:
     drips: bool = False
 
 
+WRONG_JSON = '{"result": {"note": "This was ordered: it is JSON, but not what was asked for."}}'
+"""An answer that fits no schema."""
+
+
 class Faults:
     """Draws faults by the ordered rates."""
 
@@ -41,6 +45,8 @@ class Faults:
         self._drip_rate = options.drip_rate if options.drip else 0.0
         self._random = Random(f"fault {options.seed}")
         self._drip_random = Random(f"drip {options.seed}")
+        self._wrong_json_rate = options.wrong_json_rate
+        self._wrong_random = Random(f"wrong json {options.seed}")
         self._broken = itertools.cycle(_BROKEN)
 
     def draw(self) -> Fault:
@@ -52,6 +58,10 @@ class Faults:
             if mark < 0:
                 return Fault(kind, status, drips)
         return Fault(drips=drips)
+
+    def draw_wrong_json(self) -> bool:
+        """Whether an answer that is wanted as JSON is to be another JSON than is wanted."""
+        return self._wrong_random.random() < self._wrong_json_rate
 
     def break_body(self, body: bytes) -> tuple[str, bytes]:
         """Content type and body of the next kind of broken reply, in turn; ``body`` would have been right."""

@@ -91,6 +91,12 @@ class ServerOptions:
     malformed_rate: float = 0.0
     """Share of requests answered 200 with a bad body: empty, HTML, half the JSON, no choice, no content."""
 
+    wrong_json_rate: float = 0.0
+    """Share of answers wanted as JSON that are other JSON than was asked for, unless it is asked again."""
+
+    refuse_response_format: Literal["none", "json_schema", "all"] = "none"
+    """Answer 400 where response_format asks for a schema, or for any JSON, as some servers do."""
+
     cut_rate: float = 0.0
     """Share of replies to cut off halfway, after promising the full length."""
 
@@ -158,6 +164,7 @@ class ServerOptions:
         }
         for name, rate in rates.items():
             _require(0 <= rate <= 1, f"{name} must be from 0 to 1.")
+        _require(0 <= self.wrong_json_rate <= 1, "wrong_json_rate must be from 0 to 1.")
         # A request has one fault at most, so their shares add up. Dripping is no fault: the reply is whole.
         total = sum(rates.values()) - self.drip_rate + sum(self.error_rates().values())
         _require(total <= 1 + 1e-9, f"The fault rates add up to {total:g}; together they must not exceed 1.")

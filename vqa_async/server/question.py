@@ -14,9 +14,9 @@ import orjson
 
 from vqa_async.server.options import ServerOptions
 from vqa_async.server.refusals import Refusal
+from vqa_async.server.wanted import Wanted, read_wanted
 
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-_JSON_FORMATS = ("json_object", "json_schema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Question:
         asked: text of the last user turn.
         pictures: all images, in order.
         max_tokens: length of the answer at most, None where not limited.
-        as_json: whether the answer is wanted as JSON.
+        wanted: the form that the answer is wanted in.
     """
 
     model: str
@@ -51,7 +51,7 @@ class Question:
     asked: str
     pictures: tuple[Picture, ...]
     max_tokens: int | None
-    as_json: bool
+    wanted: Wanted
 
 
 def read_question(body: bytes, options: ServerOptions) -> Question:
@@ -70,7 +70,8 @@ def read_question(body: bytes, options: ServerOptions) -> Question:
         said = f"The request has {len(pictures)} images; this endpoint takes at most {options.max_images}."
         raise Refusal(400, said, param="messages", code="too_many_images")
     asked = next((" ".join(m.texts) for m in reversed(messages) if m.role == "user"), "")
-    return Question(model, texts, asked, pictures, _read_max_tokens(request), _wants_json(request))
+    wanted = read_wanted(request, asked, options)
+    return Question(model, texts, asked, pictures, _read_max_tokens(request), wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +128,6 @@ def _read_max_tokens(request: Mapping[str, Any]) -> int | None:
             raise Refusal(400, f"'{param}' must be a whole number, 1 or more.", param=param)
         return value
     return None
-
-
-def _wants_json(request: Mapping[str, Any]) -> bool:
-    wanted = request.get("response_format")
-    if wanted is None:
-        return False
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
-    if kind not in ("text", *_JSON_FORMATS):
-        said = "'response_format.type' must be text, json_object or json_schema."
-        raise Refusal(400, said, param="response_format")
-    return kind in _JSON_FORMATS
 
 
 def _read_messages(request: Mapping[str, Any]) -> list[_Message]:

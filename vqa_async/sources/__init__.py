@@ -3,7 +3,9 @@
     references.py     an image field -> image references
     conversation.py   a conversation in any of its forms -> messages, images in place
     identity.py       ids that survive reordering, and the rule for repeats
-    rows.py           one row -> Record or Failure (these four are pure)
+    questions.py      a row's list of questions, and its own request parameters
+    asks.py           what else it may ask: by templates, styles, columns
+    rows.py           one row -> Record or Failure (these six are pure)
     batch_requests.py a line of OpenAI's Batch API -> row
     embedded.py       rows of tables: images that stand in them, and how these are referred to
     stored_images.py  such a reference -> the bytes of the image

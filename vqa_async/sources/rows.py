@@ -1,7 +1,8 @@
 """One row becomes one Record, or a Failure that says what is wrong with it and where.
 
 Pure: no file is opened, and the clock is an argument. What an image field or a conversation may look like
-stands in references.py and conversation.py; who a record is, in identity.py.
+stands in references.py and conversation.py; what else a row may ask, in questions.py and asks.py; who a
+record is, in identity.py.
 
 The row itself passes through untouched. It is read with orjson, so integers beyond 64 bits arrive as floats:
 they could not be written in the results either.
@@ -17,13 +18,16 @@ from typing import Any
 
 import orjson
 
-from vqa_async.config import Columns
+from vqa_async.config import PARAMS_KEY, Columns, Sampling
 from vqa_async.errors import RecordError
 from vqa_async.keytable import RecordTable
-from vqa_async.models import Failure, Message, Record
+from vqa_async.models import Asked, Failure, Group, Message, Record
+from vqa_async.prompts import Asking
+from vqa_async.sources.asks import Ask, Asks, listed
 from vqa_async.sources.conversation import read_conversation
 from vqa_async.sources.identity import Identities, Identity, canonical, digest_of
 from vqa_async.sources.pieces import MAX_TEXT_BYTES, Oversize
+from vqa_async.sources.questions import Question, read_questions
 from vqa_async.sources.references import describe, read_images
 
 _SHOWN_CHARACTERS = 200
@@ -50,6 +54,14 @@ class Finished(Record):
     state: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Several(Record):
+    """The records of a row that asks several questions, in one, so that whoever reads rows gets one thing for
+    each. ``Source`` takes it apart."""
+
+    records: tuple[Record | Failure, ...] = ()
+
+
 LEFT_OUT = Finished("", -1, {}, (), state=b"")
 """Stands for a row that is not wanted; whoever asks for only some rows passes over it."""
 
@@ -70,6 +82,9 @@ class RowReader:
     Args:
         columns: which fields hold the images and the conversation.
         prompt: question for rows without a conversation; "" makes such a row a Failure.
+        asking: the same and more, such as templates; in place of ``prompt``.
+        check_columns: raise ConfigError at the first row where the templates do not fit it; else that is a
+            Failure like others.
         folder: where relative image paths are looked for first.
         clock: gives the Unix time in seconds, for ``Failure.finished_at``.
         known: what earlier runs know of records.
@@ -86,6 +101,8 @@ class RowReader:
         columns: Columns,
         *,
         prompt: str = "",
+        asking: Asking | None = None,
+        check_columns: bool = True,
         folder: str = "",
         clock: Callable[[], float] = time.time,
         known: RecordTable | None = None,
@@ -96,7 +113,12 @@ class RowReader:
         self._keep = keep
         self._image_key = columns.image_key
         self._conversation_key = columns.conversation_key
-        self._prompt = prompt
+        self._questions_key = columns.questions_key or None  # JSON has no such key
+        self._asking = asking or Asking(Sampling(prompt=prompt))
+        self._prompt = self._asking.prompt
+        self._is_unchecked = check_columns and self._asking.has_templates
+        self._is_usual = self._asking.is_usual and not columns.prompt_key
+        self._asks = Asks(columns, self._asking)
         self._folder = folder
         self._clock = clock
         self._is_finished = is_finished
@@ -118,16 +140,40 @@ class RowReader:
             return self._not_an_object(row, index, where)
         if self.adapt is not None:
             row = self.adapt(row)
-        images = row.get(self._image_key)
+        shown: dict[Any, Any] = row if written is None else written
+        questions = shown.get(self._questions_key)
+        asks_several = questions is not None and questions not in _NONE
+        if self._is_unchecked:
+            self._is_unchecked = False
+            self._asking.check({**row, "question": ""} if asks_several else row)
+        if asks_several:
+            return self._several(row, shown, questions, index, where)
         conversation = row.get(self._conversation_key)
         if not conversation and (conversation is None or isinstance(conversation, str | list)):
             conversation = self._prompt
+        if self._is_usual and PARAMS_KEY not in row:
+            return self._usual(row, shown, conversation, index, where)
+        ask = self._asks.of_row(row, conversation)
         try:
-            digest = digest_of(canonical([_listed(images), conversation]))
+            digest = digest_of(canonical(ask.content(row.get(self._image_key))))
         except RecordError as error:
             return self._unwritable(row, error, index, where)
         identity, wrong = self._identify(row, digest)
-        shown = row if written is None else written
+        if self._keep is not None and not self._keep(shown, identity.id):
+            return LEFT_OUT
+        ask.wrong = wrong or ask.wrong
+        return self._record(row, shown, ask, identity, index, where)
+
+    def _usual(
+        self, row: dict[str, Any], shown: dict[str, Any], conversation: Any, index: int, where: str
+    ) -> Record | Failure:
+        """The record of a row that has nothing of its own but images and conversation."""
+        images = row.get(self._image_key)
+        try:
+            digest = digest_of(canonical([listed(images), conversation]))
+        except RecordError as error:
+            return self._unwritable(row, error, index, where)
+        identity, wrong = self._identify(row, digest)
         if self._keep is not None and not self._keep(shown, identity.id):
             return LEFT_OUT
         if (finished := self._finished_in(identity.state)) is not None:
@@ -140,6 +186,76 @@ class RowReader:
             else:
                 return Record(identity.id, index, shown, messages, self._folder)
         return self._failure(identity, shown, wrong, index, where)
+
+    def _record(
+        self,
+        row: dict[str, Any],
+        shown: dict[str, Any],
+        ask: Ask,
+        identity: Identity,
+        index: int,
+        where: str,
+    ) -> Record | Failure:
+        if (finished := self._finished_in(identity.state)) is not None:
+            return finished
+        asked = Asked(question=ask.question, group=ask.group) if ask.group is not None else None
+        try:
+            if ask.wrong is not None:
+                raise ask.wrong
+            messages = self._messages(row.get(self._image_key), ask.conversation)
+            asked = self._asks.asked(row, ask, identity.id, messages)
+        except RecordError as error:
+            return self._failure(identity, shown, error, index, where, asked)
+        return Record(identity.id, index, shown, messages, self._folder, asked)
+
+    # --- a list of questions ------------------------------------------------------------------------------
+
+    def _several(
+        self, row: dict[str, Any], shown: dict[str, Any], value: Any, index: int, where: str
+    ) -> Record | Failure:
+        try:
+            images = canonical(listed(row.get(self._image_key)))
+            content = canonical([value, row.get(PARAMS_KEY)])
+        except RecordError as error:
+            return self._unwritable(row, error, index, where)
+        # A row without an id is known by its images alone, so that questions may be added to it.
+        own = digest_of(images + (b"" if row.get("id") is None else content))
+        parent, wrong = self._identify(row, own)
+        if self._keep is not None and not self._keep(shown, parent.id):
+            return LEFT_OUT
+        try:
+            if wrong is not None:
+                raise wrong
+            questions = read_questions(value, str(self._questions_key))
+        except RecordError as error:
+            return self._failure(parent, shown, error, index, where)
+        records = [
+            self._question(row, shown, question, Group(parent.id, number, len(questions)), index, where)
+            for number, question in enumerate(questions, 1)
+        ]
+        return Several(parent.id, index, shown, (), self._folder, None, tuple(records))
+
+    def _question(
+        self,
+        row: dict[str, Any],
+        shown: dict[str, Any],
+        question: Question,
+        group: Group,
+        index: int,
+        where: str,
+    ) -> Record | Failure:
+        ask = self._asks.of_question(row, question, group)
+        where = f"{where}, question {group.number}"
+        id = f"{group.id}/{question.name(ask.conversation, ask.params)}"
+        digest = digest_of(canonical(ask.content(row.get(self._image_key))))
+        identity = self._identities.claim(id, digest)
+        if identity is None:
+            ask.wrong = RecordError(
+                f"another of its questions has the id {question.id[:_SHOWN_CHARACTERS]!r}: ids must differ.",
+                code="duplicate_id",
+            )
+            identity = self._identities.give(f"{id}!{digest.hex()[:16]}", digest)
+        return self._record(row, shown, ask, identity, index, where)
 
     def read_json(self, text: bytes, *, index: int, where: str) -> Record | Failure:
         """The record in one JSON text; a Failure where it is not JSON, with the reason and the column."""
@@ -228,22 +344,26 @@ class RowReader:
         return self.broken(raw, index=index, where=where, reason=error.message.rstrip("."), code=error.code)
 
     def _failure(
-        self, identity: Identity, row: dict[str, Any], error: RecordError, index: int, where: str
+        self,
+        identity: Identity,
+        row: dict[str, Any],
+        error: RecordError,
+        index: int,
+        where: str,
+        asked: Asked | None = None,
     ) -> Failure | Finished:
-        if self._keep is not None and not self._keep(None, identity.id):
+        # A question is wanted where its row is, which was judged before.
+        if self._keep is not None and asked is None and not self._keep(None, identity.id):
             return LEFT_OUT
         if (finished := self._finished_in(identity.state)) is not None:
             return finished
-        record = Record(identity.id, index, row, (), self._folder)
+        record = Record(identity.id, index, row, (), self._folder, asked)
         located = RecordError(f"{where}: {error.message}", code=error.code)
         return Failure(record, located, attempts=0, finished_at=self._clock())
 
 
-def _listed(images: Any) -> Any:
-    """The image field in its one canonical form: ``"a.png"`` and ``["a.png"]`` ask the same."""
-    if images is None:
-        return []
-    return images if isinstance(images, list | tuple) else [images]
+_NONE: tuple[Any, ...] = ([], (), "")
+"""What a column of questions holds where there are none."""
 
 
 def _own_id(value: Any) -> str | None:

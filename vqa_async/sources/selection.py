@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ import orjson
 from vqa_async.config import Columns, Selection
 from vqa_async.errors import InputError
 from vqa_async.models import Failure, Record
-from vqa_async.sources.rows import LEFT_OUT, Finished
+from vqa_async.sources.rows import LEFT_OUT, Finished, Several
 
 _Results: TypeAlias = AsyncGenerator[Record | Failure, None]
 
@@ -68,7 +69,8 @@ async def selected(
         columns: names of fields that are always kept.
         embedded: whether records hold their images; asked when the first is there.
     """
-    kept = {"id", columns.image_key, columns.conversation_key, *selection.select}
+    asked = {columns.conversation_key, columns.prompt_key, columns.questions_key}
+    kept = {"id", columns.image_key, *asked, *selection.select}
     chosen = results if selection.shuffle is None else _shuffled(results, selection.shuffle, embedded)
     async with aclosing(results), aclosing(chosen):
         async for result in chosen:
@@ -109,4 +111,6 @@ def _narrowed(result: Record | Failure, kept: set[str]) -> Record | Failure:
 
 def _narrowed_record(record: Record, kept: set[str]) -> Record:
     row = {name: value for name, value in record.row.items() if name in kept or name.startswith("_")}
-    return Record(record.id, record.index, row, record.messages, record.folder)
+    if isinstance(record, Several):
+        return replace(record, row=row, records=tuple(_narrowed(one, kept) for one in record.records))
+    return replace(record, row=row)

@@ -17,13 +17,14 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from vqa_async.config import Columns, InputFormat, Selection
+from vqa_async.config import Columns, InputFormat, Sampling, Selection
 from vqa_async.keytable import KeyTable, RecordTable
 from vqa_async.models import Failure, Record
+from vqa_async.prompts import Asking
 from vqa_async.sources.files import Files
 from vqa_async.sources.locations import folder_of, known_location, require
 from vqa_async.sources.remote import shown
-from vqa_async.sources.rows import RowReader
+from vqa_async.sources.rows import RowReader, Several
 from vqa_async.sources.selection import selected, wanted
 
 Rows: TypeAlias = Iterable[Mapping[str, Any] | Record] | AsyncIterable[Mapping[str, Any] | Record]
@@ -54,11 +55,14 @@ class Source:
         name: str,
         folder: str,
         fraction: Callable[[], float | None] = lambda: None,
+        limit: int | None = None,
         embeds: Callable[[], bool] = lambda: False,
     ) -> None:
         self.name = name
         self.folder = folder
-        self._results = results
+        self._rows = 0
+        self._limit = limit
+        self._results = self._apart(results)
         self._fraction = fraction
         self._embeds = embeds
 
@@ -68,12 +72,27 @@ class Source:
         return self._embeds()
 
     def __repr__(self) -> str:
-        fraction = self._fraction()
+        fraction = self.fraction()
         return f"<Source {self.name}{'' if fraction is None else f', {fraction:.0%} read'}>"
 
     def fraction(self) -> float | None:
-        """Share of the input's bytes that became records so far, from 0 to 1; None where it is not known."""
-        return self._fraction()
+        """Share of the input that became records so far, from 0 to 1: of its bytes, or of the rows that are
+        wanted. None where it is not known."""
+        fraction = self._fraction()
+        return fraction if self._limit is None else max(fraction or 0.0, self._rows / self._limit)
+
+    async def _apart(self, results: _Results) -> _Results:
+        """Row by row, up to the limit; a row of several questions as so many records."""
+        async with aclosing(results):
+            async for result in results:
+                self._rows += 1
+                if type(result) is Several:
+                    for one in result.records:
+                        yield one
+                else:
+                    yield result
+                if self._rows == self._limit:
+                    return
 
     def __aiter__(self) -> AsyncIterator[Record | Failure]:
         # The generator itself: one call less for each of millions of records.
@@ -97,7 +116,9 @@ def open_source(
     columns: Columns | None = None,
     *,
     prompt: str = "",
+    asking: Asking | None = None,
     format: InputFormat = "auto",
+    limit: int | None = None,
     selection: Selection | None = None,
     clock: Callable[[], float] = time.time,
     known: RecordTable | None = None,
@@ -110,7 +131,9 @@ def open_source(
             but its status is read before the first record is asked for.
         columns: which fields hold the images and the conversation.
         prompt: question for rows without a conversation, and for the images of a folder.
+        asking: how rows are asked, in place of ``prompt``.
         format: what it is, where content and suffix do not tell.
+        limit: only the first so many rows.
         selection: which of its records are wanted. All have their ids and positions from the whole input.
         clock: gives the Unix time in seconds.
         known: what earlier runs know of records; the ids of the input are noted in it.
@@ -120,16 +143,17 @@ def open_source(
     Raises:
         InputError: there is no such input. Iterating raises it too: when the input cannot be read, is empty,
             in no form that is known, or breaks off in the middle (then after all records before that place).
-        ConfigError: on iterating, a library that such an input needs is not installed.
+        ConfigError: on iterating, a library that such an input needs is not installed, or at the first row
+            a template does not fit that.
     """
     location = os.fspath(path)
-    columns = columns or Columns()
+    columns, asking = columns or Columns(), asking or Asking(Sampling(prompt=prompt))
     selection = selection or Selection()
     require(location)
     folder = folder_of(location)
     rows = RowReader(
         columns,
-        prompt=prompt,
+        asking=asking,
         folder=folder,
         clock=clock,
         known=known,
@@ -137,12 +161,17 @@ def open_source(
         keep=wanted(selection),
     )
     place = known_location(location, format)
-    files = Files(location, folder, rows, columns, prompt=prompt, format=format, place=place)
+    files = Files(location, folder, rows, columns, prompt=asking.prompt, format=format, place=place)
     results = files.results()
     if selection:
         results = selected(results, selection, columns, embedded=lambda: files.embedded)
     return Source(
-        results, name=shown(location), folder=folder, fraction=files.fraction, embeds=lambda: files.embedded
+        results,
+        name=shown(location),
+        folder=folder,
+        fraction=files.fraction,
+        embeds=lambda: files.embedded,
+        limit=limit,
     )
 
 
@@ -151,6 +180,8 @@ def rows_source(
     columns: Columns | None = None,
     *,
     prompt: str = "",
+    asking: Asking | None = None,
+    check_columns: bool = True,
     folder: str = "",
     clock: Callable[[], float] = time.time,
 ) -> Source:
@@ -160,10 +191,19 @@ def rows_source(
         rows: dicts, or Records, which pass through untouched; a generator is asked for one row at a time.
         columns: which fields hold the images and the conversation; images may also be bytes or path objects.
         prompt: question for rows without a conversation.
+        asking: how rows are asked, in place of ``prompt``.
+        check_columns: hold the templates against the first row, see ``RowReader``.
         folder: where relative image paths are looked for first.
         clock: gives the Unix time in seconds.
     """
-    reader = RowReader(columns or Columns(), prompt=prompt, folder=folder, clock=clock)
+    reader = RowReader(
+        columns or Columns(),
+        prompt=prompt,
+        asking=asking,
+        check_columns=check_columns,
+        folder=folder,
+        clock=clock,
+    )
     return Source(_read_rows(rows, reader), name="rows", folder=folder)
 
 

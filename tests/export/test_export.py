@@ -237,10 +237,10 @@ def test_an_export_through_a_link_goes_to_the_file(out: Path) -> None:
         (
             "o.txt",
             "",
-            r"There is no export format 'txt' \(known formats: json, jsonl\)\. Give one with --format\.",
+            r"There is no export format 'txt' \(known formats: json, jsonl, csv, .*\)\. Give one",
         ),
         ("o.json", "xml", r"There is no export format 'xml' "),
-        ("o", "", r"The name .*o has no suffix \(known formats: json, jsonl\)"),
+        ("o", "", r"The name .*o has no suffix \(known formats: json, jsonl, csv, "),
     ],
 )
 def test_an_unknown_form_is_refused_with_the_known_ones(
