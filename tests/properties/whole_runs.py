@@ -141,7 +141,8 @@ class Output:
         for line in successes:
             number = line["_meta"]["id"].removeprefix("r")
             assert line["vqa"] == f"- Q: Question {number}\n  A: Answer {number} é\u2028"
-            assert line["qa_pairs"] == [{"question": f"Question {number}", "answer": f"Answer {number} é"}]
+            (pair,) = line["qa_pairs"]
+            assert (pair["question"], pair["answer"]) == (f"Question {number}", f"Answer {number} é")
             assert line["conversation"] == f"Question {number} é🖼️"
         assert all("vqa" not in line and line["error"]["message"] for line in failures)
         if outcomes is not None:
