@@ -26,7 +26,7 @@ DOORS = {
     "PIL": {"images", "server", "workspace"},  # the engine's images; the endpoint's eyes; the sample's brush
     "pillow_heif": {"images"},
     "pybase64": {"images", "server", "export"},
-    "pyarrow": {"export", "sources"},
+    "pyarrow": {"export", "sources", "dataflow"},
     "xxhash": {"images"},
     "tenacity": {"client"},
     "aiofiles": {"sources"},

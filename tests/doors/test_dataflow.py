@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ast
+import csv
 import json
 import logging
-import os
 import re
 import signal
 import subprocess
@@ -13,11 +12,22 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from vqa_async.dataflow import APIVLMServing_openai, FileStorage, ImageVQAPipeline, PromptedVQAGenerator
+import vqa_async.dataflow
+from vqa_async.dataflow import (
+    APIVLMServing_openai,
+    BatchVQAGenerator,
+    FileStorage,
+    ImageCaptionGenerator,
+    ImageVQAPipeline,
+    PromptedVQAGenerator,
+    PromptTemplatedVQAGenerator,
+)
 from vqa_async.errors import AuthError, ConfigError
 from vqa_async.workspace import create_workspace
 
@@ -281,17 +291,17 @@ def test_a_refused_key_is_raised_and_never_shown(tmp_path: Path, monkeypatch: py
 
 
 def test_an_unknown_storage_type_is_refused() -> None:
-    """The step files are JSON or JSONL."""
-    with pytest.raises(ConfigError, match="cache_type"):
+    """Pickle is refused for what it is."""
+    with pytest.raises(ConfigError, match="no cache_type 'xml'"):
+        FileStorage("in.json", cache_type="xml")
+    with pytest.raises(ConfigError, match="can run code when they are read: choose json, jsonl"):
         FileStorage("in.json", cache_type="pickle")
 
 
 def test_the_class_names_are_those_of_the_guide() -> None:
     """What the guide's script imports is what this module exports."""
     used = set(re.findall(r"from vqa_async\.dataflow import (\w+)", PIPELINE))
-    module = ast.parse(Path(os.path.realpath(sys.modules["vqa_async.dataflow"].__file__ or "")).read_text())
-    classes = {node.name for node in module.body if isinstance(node, ast.ClassDef)}
-    assert used | {"ImageVQAPipeline"} <= classes
+    assert used | {"ImageVQAPipeline"} <= set(vqa_async.dataflow.__all__)
 
 
 def test_a_step_file_holds_only_answers_to_its_own_input(
@@ -306,3 +316,84 @@ def test_a_step_file_holds_only_answers_to_its_own_input(
         PromptedVQAGenerator(serving).run(storage.step())
         answers = json.loads((tmp_path / "cache" / "task_step1.json").read_text())
         assert [answer["image"] for answer in answers] == paths
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a step file of any type."""
+    if path.suffix == ".json":
+        return list(json.loads(path.read_text()))
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    if path.suffix == ".parquet":
+        return list(pyarrow.parquet.read_table(path).to_pylist())
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("cache_type", ["json", "jsonl", "csv", "parquet"])
+def test_many_questions_about_one_image_are_answered_as_a_list(
+    cache_type: str, serving: APIVLMServing_openai, images: list[str], tmp_path: Path
+) -> None:
+    """In the order of the questions; a failed one is None, and costs no other."""
+    rows = [
+        {"image": [images[0]], "questions": ["Which colour?", "How large?"], "note": "größer"},
+        {
+            "image": [images[1]],
+            "questions": ["Which colour?", {"question": "Bad?", "_params": {"n": 2}}],
+            "n": 7,
+        },
+    ]
+    (tmp_path / "in.json").write_text(json.dumps(rows))
+    storage = FileStorage(str(tmp_path / "in.json"), str(tmp_path / "cache"), "task", cache_type).step()
+    assert BatchVQAGenerator(serving).run(storage) == "answers"
+    lists = []
+    for row in rows_of(storage.output_file):
+        answers = json.loads(row["answers"]) if cache_type == "csv" else row["answers"]
+        lists.append(answers)
+    assert [len(answers) for answers in lists] == [2, 2]
+    assert "red" in lists[0][0]
+    assert "blue" in lists[1][0]
+    assert lists[1][1] is None
+    first = rows_of(storage.output_file)[0]
+    assert (first["note"], first["image"]) == (
+        "größer",
+        [images[0]] if cache_type != "csv" else json.dumps([images[0]], separators=(",", ":")),
+    )
+
+
+@pytest.mark.parametrize("cache_type", ["csv", "parquet"])
+def test_table_steps_follow_one_another(
+    cache_type: str, serving: APIVLMServing_openai, images: list[str], tmp_path: Path
+) -> None:
+    """A caption, then a question that a template makes of it; each step file has all columns so far."""
+    (tmp_path / "in.csv").write_text(f"image,n\n{images[0]},1\n{images[1]},2\n")
+    storage = FileStorage(str(tmp_path / "in.csv"), str(tmp_path / "cache"), "task", cache_type)
+    assert ImageCaptionGenerator(serving).run(storage.step()) == "caption"
+    template = "Is this true of image {{ n }}: {{ caption }}?"
+    assert PromptTemplatedVQAGenerator(serving, template).run(storage.step()) == "answer"
+    last = rows_of(tmp_path / "cache" / f"task_step2.{cache_type}")
+    assert [row["n"] for row in last] == ["1", "2"]
+    assert all("red" in last[0][key] and "blue" in last[1][key] for key in ("caption", "answer"))
+
+
+def test_a_caption_asks_what_it_says_and_nothing_else(
+    endpoint: Endpoint, images: list[str], tmp_path: Path
+) -> None:
+    """Braces in it are text, and the row's own conversation is not asked."""
+    row = {"image": images[0], "conversation": "Something else?"}
+    (tmp_path / "in.json").write_text(json.dumps([row]))
+    storage = FileStorage(str(tmp_path / "in.json"), str(tmp_path / "cache"), "task", "jsonl").step()
+    serving = APIVLMServing_openai(endpoint.base_url, model_name="looks-1")
+    ImageCaptionGenerator(serving, prompt='Say "{{ what }}" {% of %} it.').run(storage)
+    (line,) = rows_of(storage.output_file)
+    assert "red" in line["caption"]
+
+
+def test_a_template_that_cannot_work_is_refused_before_the_first_request(
+    serving: APIVLMServing_openai, images: list[str], tmp_path: Path
+) -> None:
+    """It names the column that is missing."""
+    (tmp_path / "in.json").write_text(json.dumps([{"image": images[0], "thing": "cat"}]))
+    storage = FileStorage(str(tmp_path / "in.json"), str(tmp_path / "cache")).step()
+    with pytest.raises(ConfigError, match="thng"):
+        PromptTemplatedVQAGenerator(serving, "What does the {{ thng }}?").run(storage)
