@@ -12,7 +12,7 @@ from journal_results import config, contents, failure, ids, journal, keep, succe
 from vqa_async.errors import JournalDamaged, SettingsChanged
 from vqa_async.journal import Journal
 from vqa_async.journal.replacing import replaced
-from vqa_async.journal.runfile import load, store
+from vqa_async.journal.runfile import fingerprint, load, store
 
 
 @pytest.fixture
@@ -69,6 +69,21 @@ async def test_long_settings_that_differ_late_are_told_apart(out: Path) -> None:
     await keep(out, success(1), system_prompt="x" * 200 + "1")
     with pytest.raises(SettingsChanged, match="system_prompt differs from its character 201 on"):
         await keep(out, system_prompt="x" * 200 + "2")
+
+
+async def test_settings_that_came_later_are_taken_for_unset(out: Path) -> None:
+    """An output of an earlier version is gone on with, unless such a setting is used now."""
+    await keep(out, success(1))
+    path = out.parent / "out.run.json"
+    run = json.loads(path.read_bytes())
+    for name in ("questions_key", "language", "pairs"):
+        del run["settings"][name]
+    store(path, run | {"fingerprint": fingerprint(run["settings"])})
+    with pytest.raises(SettingsChanged, match="language was not set and is now 'German'"):
+        await keep(out, success(2), language="German")
+    store(path, run | {"fingerprint": fingerprint(run["settings"])})
+    await keep(out, success(2))
+    assert ids(out) == ["r1", "r2"]
 
 
 async def test_other_settings_can_be_allowed(out: Path) -> None:
