@@ -384,7 +384,7 @@ def test_a_caption_asks_what_it_says_and_nothing_else(
     (tmp_path / "in.json").write_text(json.dumps([row]))
     storage = FileStorage(str(tmp_path / "in.json"), str(tmp_path / "cache"), "task", "jsonl").step()
     serving = APIVLMServing_openai(endpoint.base_url, model_name="looks-1")
-    ImageCaptionGenerator(serving, prompt='Say "{{ what }}" {% of %} it.').run(storage)
+    ImageCaptionGenerator(serving, prompt='Say "{{ what }}" {% of %} it: 😀 größer.').run(storage)
     (line,) = rows_of(storage.output_file)
     assert "red" in line["caption"]
 
@@ -397,3 +397,20 @@ def test_a_template_that_cannot_work_is_refused_before_the_first_request(
     storage = FileStorage(str(tmp_path / "in.json"), str(tmp_path / "cache")).step()
     with pytest.raises(ConfigError, match="thng"):
         PromptTemplatedVQAGenerator(serving, "What does the {{ thng }}?").run(storage)
+
+
+def test_what_follows_a_list_of_questions_asks_once_for_each_row(
+    serving: APIVLMServing_openai, images: list[str], tmp_path: Path
+) -> None:
+    """The list is still in the row, and no reason to caption its image once for each question."""
+    (tmp_path / "in.json").write_text(json.dumps([{"image": images[0], "questions": ["a?", "b?"]}]))
+    storage = FileStorage(str(tmp_path / "in.json"), str(tmp_path / "cache"), "task", "jsonl")
+    BatchVQAGenerator(serving).run(storage.step())
+    ImageCaptionGenerator(serving).run(storage.step())
+    PromptTemplatedVQAGenerator(serving, "Is it true: {{ answers[0] }} ({{ caption }})?").run(storage.step())
+    for step, key in ((2, "caption"), (3, "answer")):
+        journal = tmp_path / "cache" / f"task_step{step}.journal.jsonl"
+        assert len(journal.read_text().splitlines()) == 1
+        (row,) = rows_of(tmp_path / "cache" / f"task_step{step}.jsonl")
+        assert "red" in row[key]
+    assert len(row["answers"]) == 2

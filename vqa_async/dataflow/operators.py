@@ -116,7 +116,8 @@ class PromptTemplatedVQAGenerator:
         Raises:
             VQAError: settings or input cannot work, or the endpoint refuses: run it again to go on.
         """
-        columns = {"image_key": input_image_key, "output_key": output_answer_key}
+        # A list of questions in the row is a column like any other here: the template is asked once.
+        columns = {"image_key": input_image_key, "output_key": output_answer_key, "questions_key": ""}
         config = self.serving.step_config(
             columns=columns, system_prompt=self.system_prompt, template=self.prompt_template
         )
@@ -150,8 +151,9 @@ class ImageCaptionGenerator:
         Raises:
             VQAError: settings or input cannot work, or the endpoint refuses: run it again to go on.
         """
-        columns = {"image_key": input_image_key, "output_key": output_caption_key}
-        literal = "{{ " + json.dumps(self.prompt) + " }}"  # a prompt is no template
+        columns = {"image_key": input_image_key, "output_key": output_caption_key, "questions_key": ""}
+        # A prompt is no template. Not in ASCII: Jinja would read an escaped emoji as two surrogates.
+        literal = "{{ " + json.dumps(self.prompt, ensure_ascii=False) + " }}"
         config = self.serving.step_config(columns=columns, system_prompt=self.system_prompt, template=literal)
         return _step(self.serving, storage, config)
 
