@@ -224,7 +224,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             yield marker, at, at + 2 + length
             if marker == _SOS:
                 return
-            at += 2 + max(length, 2)
+            at += 2 + (length if length > 2 else 2)
 
 
 LARGEST_JPEG_SIDE = 65_500
@@ -235,9 +235,7 @@ _LEAST = {0xE0: (b"JFIF", 14), 0xE2: (b"ICC_PROFILE\0", 14), 0xEE: (b"Adobe", 12
 
 
 def _is_too_short(data: bytes, marker: int, start: int, end: int) -> bool:
-    """Whether a segment has less than its name promises: some decoders fail there."""
-    if marker not in _LEAST:
-        return False
+    """Whether a segment that is listed has less than its name promises: some decoders fail there."""
     name, least = _LEAST[marker]
     return end - start - 4 < least and data.startswith(name, start + 4)
 
@@ -248,8 +246,10 @@ def _read_jpeg(data: bytes) -> Header:
     end = 2
     is_plain = True
     for marker, start, following in _jpeg_segments(data):
-        if data[end:start].strip(b"\xff") or _is_too_short(data, marker, start, following):
-            is_plain = False  # stray bytes, or a segment that not every decoder forgives
+        if start != end and data[end:start].strip(b"\xff"):
+            is_plain = False  # stray bytes
+        if marker in _LEAST and _is_too_short(data, marker, start, following):
+            is_plain = False  # not every decoder forgives that
         end = following
         if marker in _FRAMES:
             if frame is not None:
@@ -290,7 +290,7 @@ def _essential_jpeg(data: bytes) -> bytes:
         described = 0xE0 <= marker <= 0xEF or marker == 0xFE
         # JFIF and Adobe say how the colours are meant; a colour profile is kept for the output.
         meant = marker in (0xE0, 0xEE) or data.startswith(b"ICC_PROFILE\0", start + 4)
-        if not described or (meant and not _is_too_short(data, marker, start, scan)):
+        if not described or (meant and not (marker in _LEAST and _is_too_short(data, marker, start, scan))):
             pieces.append(data[start:scan])
     pieces.append(data[scan:])
     return b"".join(pieces)
