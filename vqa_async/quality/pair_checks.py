@@ -1,8 +1,8 @@
 """The checks of the pairs of one answer. Those that are on by default take a few microseconds a pair.
 
 They run when an answer has been read, before it is journalled, so what they cost is paid in the hot path:
-each text is folded once, phrases are looked for by ``str`` methods, which search at C speed, in all pairs of an
-answer at once, and a pair without flags stays the object that it was.
+each text is folded once, phrases are looked for by ``str`` methods, which search at C speed, in all pairs of
+an answer at once, and a pair without flags stays the object that it was.
 """
 
 from __future__ import annotations
@@ -146,10 +146,7 @@ def _folded(answer: str) -> str:
 def _has_leak(folded: Sequence[tuple[str, str]]) -> bool:
     """Whether any text holds a phrase by which leaks are told; which, and what of it, is looked at then."""
     whole = "\n".join([text for pair in folded for text in pair])
-    for leak in _ASCII_LEAKS if whole.isascii() else _LEAKS:
-        if leak in whole:
-            return True
-    return False
+    return any(map(whole.__contains__, _ASCII_LEAKS if whole.isascii() else _LEAKS))
 
 
 def _leaks(question: str, answer: str) -> list[str]:
