@@ -307,7 +307,7 @@ def _limits_of_a_shard(config: Config) -> str:
     if part is None or part[1] == 1 or not limited:
         return ""
     return (
-        f"rpm and tpm hold for this shard alone: {part[1]} at the same time may send {part[1]} times as much. "
+        f"rpm and tpm hold for this shard alone: {part[1]} at once may send {part[1]} times as much. "
         "Give each its share of what the endpoint allows."
     )
 

@@ -440,8 +440,8 @@ class Selection:
     input itself."""
 
     shard: str = ""
-    """Only the k-th of n parts: k/n, with k from 1. Which part a record is in follows from its id alone. auto:
-    from the task of a Slurm array; auto/n: also from that of a Kubernetes indexed Job."""
+    """Only the k-th of n parts: k/n, with k from 1. Which part a record is in follows from its id alone.
+    auto: from the task of a Slurm array; auto/n: also from that of a Kubernetes indexed Job."""
 
     def __post_init__(self) -> None:
         if is_auto(self.shard):

@@ -55,8 +55,8 @@ def _of_slurm(environment: Mapping[str, str], asked: int | None) -> tuple[int, i
     if whole and (count == asked or (asked is None and count > 1)):
         return id - first + 1, count
     raise ConfigError(
-        f"This Slurm array has {count} task(s), from {first} to {last}, which does not tell the part of task {id}"
-        f"{f' among {asked}' if asked else ''}. Some tasks of an array again: --shard "
+        f"This Slurm array has {count} task(s), from {first} to {last}, which does not tell the part of task "
+        f"{id}{f' among {asked}' if asked else ''}. Some tasks of an array again: --shard "
         '"$SLURM_ARRAY_TASK_ID/N", with N of the whole array, which began at 1.'
     )
 

@@ -127,7 +127,7 @@ def is_locked(lock: Path) -> bool:
 
 @contextmanager
 def read_only(lock: Path, output: Path) -> Iterator[None]:
-    """Keep runs off ``output`` while it is read; makes no file, so that it may lie where nothing can be written.
+    """Keep runs off ``output`` while it is read. Makes no file: it may lie where nothing can be written.
 
     Raises:
         JournalLocked: a run holds it.
@@ -144,7 +144,7 @@ def read_only(lock: Path, output: Path) -> Iterator[None]:
     try:
         if not _try_flock(fd, shared=True):
             raise JournalLocked(
-                f"A run (process {_holder(lock)}) is writing {output}. Wait for it or stop it, then try again."
+                f"A run (process {_holder(lock)}) is writing {output}. Wait for it or stop it, then again."
             )
         yield
     finally:

@@ -5,7 +5,7 @@ lines    every line of them that counts, repeats found
 merge    the merged output, put in its place
 """
 
-from vqa_async.merging.merge import MergeSummary, merge
+from vqa_async.merging.merged import MergeSummary, merge
 from vqa_async.merging.parts import named_parts
 
 __all__ = ["MergeSummary", "merge", "named_parts"]

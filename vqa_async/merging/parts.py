@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def named_parts(names: Iterable[str | Path]) -> list[JournalPaths]:
 
 
 def _is_side_file(name: str) -> bool:
-    """Whether it stands beside an output: a pattern, expanded here or by the shell, takes those in as well."""
+    """Whether it stands beside an output: a pattern, whoever expands it, takes those in as well."""
     for suffix in _SIDE_FILES:
         if name.endswith(suffix):
             return os.path.exists(f"{name.removesuffix(suffix)}.jsonl")
@@ -115,11 +116,11 @@ def require_together(parts: list[Part]) -> None:
         ConfigError: they are not; the first difference is named.
     """
     first = parts[0]
-    for before, part in zip(parts, parts[1:], strict=False):
+    for before, part in pairwise(parts):
         if part.of != first.of:
             raise ConfigError(
-                f"{first.paths.successes} is shard {first.shard} and {part.paths.successes} is shard {part.shard}: "
-                "merge the shards of one number only."
+                f"{first.paths.successes} is shard {first.shard} and {part.paths.successes} is shard "
+                f"{part.shard}: merge the shards of one number only."
             )
         if part.number == before.number:
             raise ConfigError(
@@ -156,8 +157,8 @@ def _require_same_rows(first: Part, part: Part) -> None:
     ):
         if (one or None) != (other or None):
             raise SettingsChanged(
-                f"{first.paths.successes} and {part.paths.successes} differ in {name}: {one!r} and {other!r}. "
-                "Only shards of one job can be merged."
+                f"{first.paths.successes} and {part.paths.successes} differ in {name}: {one!r} and "
+                f"{other!r}. Only shards of one job can be merged."
             )
 
 
@@ -171,7 +172,7 @@ def _selection(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def gaps(parts: list[Part]) -> list[str]:
-    """What is not there, in sentences: shards that no output is given for, and those that are not finished."""
+    """What is not there, in sentences: shards without an output, and those that are not finished."""
     of, there = parts[0].of, {part.number for part in parts}
     missing = [f"{k}/{of}" for k in range(1, of + 1) if k not in there] if of <= _NAMED else []
     found = []

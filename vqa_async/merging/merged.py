@@ -81,8 +81,8 @@ def merge(
         missing = gaps(found)
         if missing and not allow_gaps:
             raise ConfigError(
-                f"Not all is there: {'; '.join(missing)}. Run or copy what is missing, or merge what is there "
-                "with --allow-gaps."
+                f"Not all is there: {'; '.join(missing)}. Run or copy what is missing, or merge what is "
+                "there with --allow-gaps."
             )
         with locked(target.lock, target.successes), claimed(target.successes):
             summary = _merged(found, target, allow_gaps=allow_gaps)
@@ -160,8 +160,8 @@ def _short(parts: list[Part], counted: list[int], lines: Lines, *, allow_gaps: b
             found.append(f"{part.paths.successes} holds {there:,} answers and its run counted {expected:,}")
     if found and not allow_gaps:
         raise ConfigError(
-            f"Not all is there: {'; '.join(found)}. Copy it once more or run its shard again, or merge what is "
-            "there with --allow-gaps."
+            f"Not all is there: {'; '.join(found)}. Copy it once more or run its shard again, or merge what "
+            "is there with --allow-gaps."
         )
     return [f"{text}; a run over the whole input asks for it again." for text in found]
 
@@ -178,8 +178,8 @@ def _require_ours(target: JournalPaths, names: list[str]) -> None:
         there = [target.successes if target.successes.exists() else target.run]
     if there:
         raise ConfigError(
-            f"{there[0]} exists and is not a merge of these parts alone. It is left as it is: choose another -o, "
-            "or move it away."
+            f"{there[0]} exists and is not a merge of these parts alone. It is left as it is: choose another "
+            "-o, or move it away."
         )
 
 
