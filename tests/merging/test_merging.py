@@ -133,7 +133,7 @@ def test_a_shard_that_was_stopped_or_killed_is_a_gap(parts: list[Path]) -> None:
     alter_run(parts[1], state="finished")
     data = parts[1].read_bytes()
     parts[1].write_bytes(data[:-5])
-    with pytest.raises(ConfigError, match="out.2.jsonl ends in the middle of a line"):
+    with pytest.raises(ConfigError, match=r"out.2.jsonl ends in the middle of a line"):
         merge(parts, output)
     whole = len(lines(parts[0])) + len(data.splitlines()) - 1
     parts[1].write_bytes(b"".join(data.splitlines(keepends=True)[:-1]))
@@ -323,7 +323,7 @@ def test_a_merge_killed_at_any_moment_leaves_all_or_nothing(parts: list[Path]) -
     """And the same command makes it whole."""
     output, draw = parts[0].with_name("all.jsonl"), random.Random(7)
     expected = COUNT - FAILED
-    code = f"import vqa_async as v; m = v.merge; print(flush=True); m({[str(p) for p in parts]!r}, {str(output)!r})"
+    code = f"from vqa_async import merge as m; print(flush=True); m({[*map(str, parts)]!r}, {str(output)!r})"
     for _ in range(8):
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
