@@ -67,7 +67,7 @@ def nothing_was_made(folder: Path, name: str = "all") -> bool:
 
 
 async def test_shards_merged_are_one_run_over_the_whole(tmp_path: Path) -> None:
-    """One of them killed and resumed: same ids, same answers, once each; a run over the whole has nothing to do."""
+    """One of them killed and resumed: same ids, same answers, once each; a run then has nothing to do."""
     input, whole, merged = write_input(tmp_path), tmp_path / "whole.jsonl", tmp_path / "all.jsonl"
     async with running_server() as server:
         await run(input, whole, server.base_url)
@@ -247,6 +247,12 @@ def test_what_is_no_part_is_refused(parts: list[Path]) -> None:
     ):
         with pytest.raises(InputError, match=said):
             merge(given, output)
+    parts[0].rename(parts[0].with_name("kept"))
+    parts[0].mkdir()
+    with pytest.raises(InputError, match=r"out.1.jsonl cannot be read"):
+        merge(parts, output)
+    parts[0].rmdir()
+    parts[0].with_name("kept").rename(parts[0])
     parts[1].with_name("out.2.run.json").unlink()
     with pytest.raises(InputError, match=r"out.2.run.json is missing"):
         merge(parts, output)
@@ -298,6 +304,21 @@ def test_an_output_that_exists_is_never_replaced(parts: list[Path]) -> None:
     merge(parts, output)
     with pytest.raises(ConfigError, match="is left as it is"):
         merge(parts[1:], output, allow_gaps=True)  # it holds more
+
+
+def test_the_run_file_of_the_whole_keeps_what_all_shards_were_told(parts: list[Path]) -> None:
+    """But no shard; and what they counted, together. Counts that a run file lacks are no gap."""
+    for k, part in enumerate(parts, 1):
+        alter_run(part, selection={"shard": f"{k}/{SHARDS}", "where": ["a=b"]})
+    alter_run(parts[0], counts=None)
+    alter_run(parts[1], counts={"succeeded": "many"})
+    output = parts[0].with_name("all.jsonl")
+    merge(parts, output)
+    run = json.loads(output.with_name("all.run.json").read_text())
+    assert run["selection"] == {"where": ["a=b"]}
+    there = sum(len(lines(part)) for part in parts[2:])
+    assert run["counts"]["succeeded"] == there
+    assert run["state"] == "finished"
 
 
 @pytest.fixture

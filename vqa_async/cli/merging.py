@@ -8,12 +8,14 @@ from pathlib import Path
 import orjson
 
 from vqa_async.cli.console import emit, open_console, say
+from vqa_async.cli.startup import raise_descriptor_limit
 from vqa_async.config import Selection
 from vqa_async.merging import merge
 
 
 def merge_outputs(parts: list[Path], output: Path, *, allow_gaps: bool, json: bool) -> int:
     """Merge and say what was made; returns the exit code."""
+    raise_descriptor_limit()  # the lock of each part is held
     summary = merge(parts, output, allow_gaps=allow_gaps)
     console = open_console()
     say(

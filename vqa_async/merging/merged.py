@@ -9,7 +9,7 @@ replaces it. An output that is anything else is never replaced.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,10 +85,10 @@ def merge(
                 "there with --allow-gaps."
             )
         with locked(target.lock, target.successes), claimed(target.successes):
-            summary = _merged(found, target, allow_gaps=allow_gaps)
-            checked, said = _merge_checks(found, target)
-    notices = (*(f"Merged with a gap: {gap}." for gap in missing), *summary.notices, *said)
-    return replace(summary, checked=checked, notices=notices)
+            checks = _Checks(found, target)
+            summary = _merged(found, target, allow_gaps=allow_gaps, first=checks.merge)
+    notices = (*(f"Merged with a gap: {gap}." for gap in missing), *summary.notices, *checks.notices)
+    return replace(summary, checked=checks.checked, notices=notices)
 
 
 def _outputs(parts: Iterable[str | Path], output: str | Path) -> list[JournalPaths]:
@@ -113,7 +113,10 @@ def _quiet(outputs: list[JournalPaths]) -> Iterator[None]:
         yield
 
 
-def _merged(parts: list[Part], target: JournalPaths, *, allow_gaps: bool) -> MergeSummary:
+def _merged(
+    parts: list[Part], target: JournalPaths, *, allow_gaps: bool, first: Callable[[], None] | None = None
+) -> MergeSummary:
+    """Make one output; ``first`` is done when all of it is written and nothing has its name yet."""
     names = [str(part.paths.successes) for part in parts]
     _require_ours(target, names)
     lines = Lines()
@@ -128,6 +131,8 @@ def _merged(parts: list[Part], target: JournalPaths, *, allow_gaps: bool) -> Mer
         notices = _short(parts, counted, lines, allow_gaps=allow_gaps)
         answers.flush()
         failures.flush()
+        if first is not None:
+            first()
         runfile.store(target.run, run | {"state": "merging"})
     if not lines.failed:
         target.failures.unlink(missing_ok=True)
@@ -211,24 +216,40 @@ def _sum(counts: list[Any]) -> dict[str, Any]:
     return total
 
 
-def _merge_checks(parts: list[Part], target: JournalPaths) -> tuple[int, list[str]]:
-    """OUT.checks.jsonl, where parts have it; how many pairs, and what is to be said about it.
+class _Checks:
+    """OUT.checks.jsonl, where parts have it.
 
-    Raises:
-        ConfigError: a verification of the merged output is there already.
+    Attributes:
+        checked: how many pairs were merged.
+        notices: what is to be said about it.
     """
-    verified = [part for part in parts if checks_output(part.paths.successes).exists()]
-    if not verified:
-        return 0, []
-    checks = [_checks_of(part) for part in verified]
-    require_together(checks)
-    into = JournalPaths.of(checks_output(target.successes))
-    with _quiet([part.paths for part in checks]), locked(into.lock, into.successes):
-        summary = _merged(checks, into, allow_gaps=True)
-    _own_input(into, target)
-    missing = len(parts) - len(verified)
-    said = [f"{missing} of {len(parts)} parts have no {into.successes.name}: vqa-async verify goes on."]
-    return summary.succeeded, [*(said if missing else ()), *summary.notices]
+
+    def __init__(self, parts: list[Part], target: JournalPaths) -> None:
+        self._parts, self._target = parts, target
+        self.checked = 0
+        self.notices: list[str] = []
+
+    def merge(self) -> None:
+        """Make the one of the merged output.
+
+        Raises:
+            ConfigError: a verification of the merged output is there already.
+        """
+        verified = [part for part in self._parts if checks_output(part.paths.successes).exists()]
+        if not verified:
+            return
+        checks = [_checks_of(part) for part in verified]
+        require_together(checks)
+        into = JournalPaths.of(checks_output(self._target.successes))
+        with _quiet([part.paths for part in checks]), locked(into.lock, into.successes):
+            summary = _merged(checks, into, allow_gaps=True)
+        _own_input(into, self._target)
+        missing = len(self._parts) - len(verified)
+        if missing:
+            where = f"{missing} of {len(self._parts)} parts"
+            self.notices.append(f"{where} have no {into.successes.name}: vqa-async verify goes on.")
+        self.checked = summary.succeeded
+        self.notices += summary.notices
 
 
 def _checks_of(part: Part) -> Part:

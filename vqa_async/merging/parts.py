@@ -97,6 +97,11 @@ def opened(outputs: Iterable[JournalPaths]) -> list[Part]:
 
 
 def _part(paths: JournalPaths) -> Part:
+    for path in (paths.successes, paths.failures, paths.run):
+        if path.exists() and not (path.is_file() and os.access(path, os.R_OK)):
+            raise InputError(
+                f"{path} cannot be read: it is no plain file, or not permitted. Mend that first."
+            )
     run = runfile.load(paths.run)
     if run is None:
         raise InputError(
