@@ -20,7 +20,7 @@ import orjson
 import pytest
 from shard_runs import COUNT, SHARDS, alter_run, answers, lines, run, run_shards, write_input
 
-from vqa_async import merge
+from vqa_async import merge, open_engine
 from vqa_async.errors import (
     ConfigError,
     DiskError,
@@ -372,6 +372,48 @@ def test_the_command_says_what_was_made(parts: list[Path]) -> None:
     refused = command("merge", *parts[:2], "-o", "gap.jsonl", cwd=folder)
     assert refused.returncode == 2
     assert "shards 3/4, 4/4 missing" in refused.stderr
+
+
+async def test_tasks_of_a_slurm_array_of_which_one_is_killed_make_one_output(tmp_path: Path) -> None:
+    """With ``kill -9`` while it sends; its task, run again, goes on. The output's name tells the part."""
+    input, merged = write_input(tmp_path), tmp_path / "all.jsonl"
+    array = {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "2", "SLURM_ARRAY_TASK_COUNT": "2"}
+    async with running_server(latency=0.02) as server:
+
+        def task(number: int) -> asyncio.Task[asyncio.subprocess.Process]:
+            options = ["--base-url", server.base_url, "--model", "looks-1", "--max-workers", "1", "-q"]
+            words = ["run", str(input), "-o", str(tmp_path / "out.{k}-of-{n}.jsonl"), "--shard", "auto"]
+            env = os.environ | array | {"SLURM_ARRAY_TASK_ID": str(number)}
+            out = asyncio.subprocess.DEVNULL
+            started = asyncio.create_subprocess_exec(
+                *COMMAND, *words, *options, env=env, stdout=out, stderr=out
+            )
+            return asyncio.ensure_future(started)
+
+        killed, output = await task(1), tmp_path / "out.1-of-2.jsonl"
+        async with asyncio.timeout(20):
+            while not (output.exists() and output.stat().st_size):
+                await asyncio.sleep(0.005)
+        with pytest.raises(JournalLocked, match="is writing"):
+            merge([output], merged, allow_gaps=True)
+        killed.kill()
+        await killed.wait()
+        assert await (await task(2)).wait() == 1  # some of the records cannot be asked
+        with pytest.raises(ConfigError, match=r"shard 1/2 \(.*\) not finished: killed"):
+            merge([tmp_path / "out.*.jsonl"], merged)
+        assert await (await task(1)).wait() == 1
+    summary = merge([tmp_path / "out.*.jsonl"], merged)
+    assert (summary.succeeded, summary.failed) == (COUNT - FAILED, FAILED)
+    assert len(answers(merged)) == COUNT - FAILED
+
+
+async def test_a_shard_says_that_its_limits_are_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    """Where there are any, and other shards."""
+    for shard, rpm in (("1/1", 60.0), ("1/2", 0.0), ("", 60.0)):
+        async with open_engine(base_url="http://127.0.0.1:9/v1", model="m", shard=shard, rpm=rpm):
+            assert not caplog.messages
+    async with open_engine(base_url="http://127.0.0.1:9/v1", model="m", shard="1/3", tpm=60.0):
+        assert "this shard alone: 3 at once may send 3 times as much" in caplog.text
 
 
 async def test_what_was_verified_is_merged_too(tmp_path: Path) -> None:
