@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from shard_runs import COUNT, alter_run, run_shards
 
+from vqa_async import merge
 from vqa_async.cli.app import run_command
 
 
@@ -64,6 +65,17 @@ async def test_the_same_for_programs(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert facts["total"]["left"] is None
     assert (facts["outputs"][0]["shard"], facts["outputs"][0]["rate_s"]) == ("", None)
     assert " unknown " in await shown(capsys, *outputs)
+
+
+async def test_a_merged_output_beside_its_parts_is_not_counted_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has its row, last or first."""
+    outputs = await run_shards(tmp_path, 2)
+    merge(outputs, tmp_path / "out.all.jsonl")
+    facts = json.loads(await shown(capsys, tmp_path / "out.*.jsonl", "--json"))
+    assert sorted(one["shard"] for one in facts["outputs"]) == ["1/2", "2/2", "merged"]
+    assert facts["total"]["done"] + facts["total"]["failed"] == COUNT
 
 
 async def test_an_input_that_cannot_be_read_to_its_end_leaves_it_unknown(

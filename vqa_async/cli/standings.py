@@ -18,6 +18,7 @@ from vqa_async.journal import JournalPaths, Survey, survey
 from vqa_async.merging import named_parts
 
 _COLUMNS = ("Output", "Shard", "State", "Done", "Failed", "Left", "Rate")
+_MERGED = "merged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Standing:
 
     Attributes:
         output: its path.
-        shard: as its run was told, "" where it takes all.
+        shard: as its run was told, "" where it takes all; "merged" where it was merged.
         state: running, killed, finished, stopped, interrupted, merging or unknown.
         reason: what stopped it, "" where nothing did.
         done, failed: records by their newest result.
@@ -54,8 +55,11 @@ def several(names: list[Path]) -> list[JournalPaths]:
 def show_standings(outputs: list[JournalPaths], *, json: bool) -> int:
     """Print how ``outputs`` stand."""
     standings = [_standing(paths) for paths in outputs]
-    standings.sort(key=lambda one: [int(number) for number in one.shard.split("/") if number][::-1])
-    total = _total(standings)
+    standings.sort(
+        key=lambda one: [int(number) for number in one.shard.split("/") if number.isdecimal()][::-1]
+    )
+    # Beside its own parts a merged output would be counted twice.
+    total = _total([one for one in standings if one.shard != _MERGED] or standings)
     if json:
         facts = {"outputs": [asdict(one) for one in standings], "total": total}
         emit(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
@@ -67,13 +71,12 @@ def show_standings(outputs: list[JournalPaths], *, json: bool) -> int:
 def _standing(paths: JournalPaths) -> Standing:
     found = survey(paths)
     run = found.run
-    selection = run.get("selection")
     state = str(run.get("state", "unknown"))
     if found.is_running or state == "running":
         state = "running" if found.is_running else "killed"
     return Standing(
         output=str(paths.successes),
-        shard=str(selection.get("shard", "")) if isinstance(selection, dict) else "",
+        shard=_shard(run),
         state=state,
         reason="" if state in ("running", "killed") else str(run.get("reason") or ""),
         done=found.replayed.succeeded,
@@ -81,6 +84,13 @@ def _standing(paths: JournalPaths) -> Standing:
         left=run_sync(lambda: _left(found)),
         rate_s=_rate(found),
     )
+
+
+def _shard(run: dict[str, Any]) -> str:
+    selection = run.get("selection")
+    if "merged_from" in run:
+        return _MERGED
+    return str(selection.get("shard", "")) if isinstance(selection, dict) else ""
 
 
 async def _left(found: Survey) -> int | None:
