@@ -345,7 +345,7 @@ def test_a_merge_killed_at_any_moment_leaves_all_or_nothing(parts: list[Path]) -
     output, draw = parts[0].with_name("all.jsonl"), random.Random(7)
     expected = COUNT - FAILED
     code = f"from vqa_async import merge as m; print(flush=True); m({[*map(str, parts)]!r}, {str(output)!r})"
-    for _ in range(8):
+    for _ in range(5):
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
