@@ -2,14 +2,14 @@
 
 The map. Imports go downwards only; errors, models and keytable are free to all.
 
-    0 words        errors  models  keytable  schemas  config
+    0 words        errors  models  keytable  schemas  parts  config
     1 decisions    chat  prompts  qa  retry  limits          no await, no file, no socket, no clock
                    tokens  spending  structured  quality
     2 edges        sources  images  transport  endpoints     one kind of I/O each
                    journal
     3 one record   client  preflight
     4 one run      events  engine
-    5 afterwards   export  review
+    5 afterwards   export  review  merging
     6 doors        api  stages  cli  dataflow  server  workspace  testing
 
 Names are loaded when they are first used, so importing the package costs next to nothing and loads neither
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         VQAError,
     )
     from vqa_async.events import Event, Observer, RunStatistics
+    from vqa_async.merging import MergeSummary, merge
     from vqa_async.models import (
         Completion,
         Failure,
@@ -56,6 +57,7 @@ _HOMES = {
     "engine": ("Engine", "RunSummary"),
     "errors": ("ConfigError", "ImageError", "JournalError", "RecordError", "RequestError", "VQAError"),
     "events": ("Event", "Observer", "RunStatistics"),
+    "merging": ("MergeSummary", "merge"),
     "models": (
         "Completion",
         "Failure",
@@ -84,6 +86,7 @@ __all__ = [
     "ImageError",
     "ImageRef",
     "JournalError",
+    "MergeSummary",
     "Message",
     "Observer",
     "QAPair",
@@ -101,6 +104,7 @@ __all__ = [
     "VQAError",
     "arun",
     "format_pairs",
+    "merge",
     "open_engine",
     "parse_pairs",
     "run",

@@ -90,7 +90,7 @@ async def open_engine(
         client = _client(config, api_key, images, pool, transport, reasks)
         engine = Engine(config, client, pool, images, transport, observer)
         stack.push_async_callback(engine.aclose)
-        for said in filter(None, (lowered, _unverified(config))):
+        for said in filter(None, (lowered, _unverified(config), _limits_of_a_shard(config))):
             log.warning(said)
             engine.notify(Notice(said))
         yield engine
@@ -298,6 +298,18 @@ def _unverified(config: Config) -> str:
     if not config.endpoint.insecure or not any("https:" in one.base_url for one in config.all_endpoints()):
         return ""
     return "TLS certificates are not verified (--insecure): key and images go to whoever answers."
+
+
+def _limits_of_a_shard(config: Config) -> str:
+    """What to say where limits hold for one of several runs: each knows nothing of the others."""
+    part = config.selection.part
+    limited = any(one.rpm or one.tpm for one in config.all_endpoints())
+    if part is None or part[1] == 1 or not limited:
+        return ""
+    return (
+        f"rpm and tpm hold for this shard alone: {part[1]} at once may send {part[1]} times as much. "
+        "Give each its share of what the endpoint allows."
+    )
 
 
 def _fitted(config: Config) -> tuple[Config, str]:

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from vqa_async.errors import ConfigError
+from vqa_async.parts import is_auto, part_of_task
 from vqa_async.schemas import schema_text
 
 DEFAULT_KEY_VARIABLES = ("DF_API_KEY", "OPENAI_API_KEY")
@@ -439,9 +440,12 @@ class Selection:
     input itself."""
 
     shard: str = ""
-    """Only the k-th of n parts: k/n, with k from 1. Which part a record is in follows from its id alone."""
+    """Only the k-th of n parts: k/n, with k from 1. Which part a record is in follows from its id alone.
+    auto: from the task of a Slurm array; auto/n: also from that of a Kubernetes indexed Job."""
 
     def __post_init__(self) -> None:
+        if is_auto(self.shard):
+            object.__setattr__(self, "shard", part_of_task(self.shard, os.environ))
         names = [name.strip() for text in _strings(self.select) for name in text.split(",")]
         object.__setattr__(self, "select", tuple(filter(None, names)))
         object.__setattr__(self, "where", _strings(self.where))
@@ -451,7 +455,8 @@ class Selection:
                 f"--where {text!r} must be column=value or column!=value.",
             )
         _require(
-            self.shard == "" or self.part is not None, f"--shard {self.shard!r} must be k/n, such as 1/8."
+            self.shard == "" or self.part is not None,
+            f"--shard {self.shard!r} must be k/n, such as 1/8, or auto.",
         )
 
     def __bool__(self) -> bool:

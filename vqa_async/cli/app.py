@@ -201,12 +201,14 @@ def run(
     format
         What INPUT is, where its content does not tell.
     output
-        JSONL file for the answers; failures, settings and lock stand beside it.
+        JSONL file for the answers; failures, settings and lock stand beside it. With --shard, {k} and {n}
+        in it are replaced by the numbers.
     json
         Print the summary as JSON on stdout.
     quiet
         Say only what needs attention.
     """
+    from vqa_async.cli.merging import shard_named
     from vqa_async.cli.running import run_job
 
     named = named_endpoints(config)
@@ -227,7 +229,9 @@ def run(
         quality=quality,
         verification=verification,
     )
-    return run_job(options, input, output, limit=limit, format=format, json=json, quiet=quiet)
+    return run_job(
+        options, input, shard_named(output, selection), limit=limit, format=format, json=json, quiet=quiet
+    )
 
 
 @app.command(sort_key=3)
@@ -292,19 +296,60 @@ def check(
 
 
 @app.command(sort_key=4)
-def status(output: Annotated[Path, Parameter(env_var=())], /, *, json: bool = False) -> int:
-    """How an output stands: done, failed by type, left, tokens, what stopped it.
+def status(
+    output: Annotated[Path, Parameter(env_var=())],
+    /,
+    *more: Annotated[Path, Parameter(env_var=())],
+    json: bool = False,
+) -> int:
+    """How an output stands: done, failed by type, left, tokens, what stopped it. Of several: a row each.
 
     Parameters
     ----------
     output
         OUT.jsonl of a run, finished or going on.
+    more
+        Those of other shards; patterns in quotes are expanded.
     json
         Print it as JSON on stdout.
     """
+    from vqa_async.cli.standings import several, show_standings
+
+    outputs = several([output, *more])
+    if outputs:
+        return show_standings(outputs, json=json)
     from vqa_async.cli.standing import show_status
 
     return show_status(output, json=json)
+
+
+@app.command(sort_key=5)
+def merge(
+    part: Annotated[Path, Parameter(env_var=())],
+    /,
+    *more: Annotated[Path, Parameter(env_var=())],
+    output: Annotated[Path, Parameter(alias="-o", env_var=())],
+    allow_gaps: bool = False,
+    json: bool = False,
+) -> int:
+    """Make one output of those of the shards of an input: all of them, each record once.
+
+    Parameters
+    ----------
+    part
+        OUT.jsonl of a run with --shard; patterns in quotes are expanded.
+    more
+        Those of the other shards.
+    output
+        OUT.jsonl to make. One that exists is never replaced, unless it is a merge of the same parts.
+    allow_gaps
+        Merge what is there, though a shard is missing or not finished.
+    json
+        Print the summary as JSON on stdout.
+    """
+    from vqa_async.cli.merging import merge_outputs
+
+    return merge_outputs([part, *more], output, allow_gaps=allow_gaps, json=json)
 
 
 @app.command(sort_key=4)
