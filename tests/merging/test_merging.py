@@ -358,6 +358,21 @@ def test_a_merge_killed_at_any_moment_leaves_all_or_nothing(parts: list[Path]) -
     assert json.loads(output.with_name("all.run.json").read_text())["state"] == "finished"
 
 
+def test_an_interrupted_merge_is_not_gone_on_with_by_a_run(parts: list[Path]) -> None:
+    """It would ask, and pay, once more for what the parts have."""
+    output = parts[0].with_name("all.jsonl")
+    merge(parts, output)
+    output.unlink()
+    alter_run(output, state="merging")
+    options = ("--base-url", "http://127.0.0.1:9/v1", "--model", "looks-1")
+    refused = command("run", "in.jsonl", "-o", "all.jsonl", *options, cwd=output.parent)
+    assert refused.returncode == 2
+    assert "a merge was interrupted" in refused.stderr
+    shown = command("status", "all.jsonl", cwd=output.parent)
+    assert "run the same merge again" in shown.stdout
+    assert merge(parts, output).succeeded == COUNT - FAILED
+
+
 def test_the_command_says_what_was_made(parts: list[Path]) -> None:
     """For people and for programs."""
     folder = parts[0].parent

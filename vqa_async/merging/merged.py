@@ -133,7 +133,7 @@ def _merged(
         failures.flush()
         if first is not None:
             first()
-        runfile.store(target.run, run | {"state": "merging"})
+        runfile.store(target.run, run | {"state": runfile.MERGING})
     if not lines.failed:
         target.failures.unlink(missing_ok=True)
     runfile.store(target.run, run)
