@@ -20,9 +20,11 @@ from PIL import Image, ImageChops, ImageOps
 from vqa_async.config import Config, option_classes
 from vqa_async.errors import ConfigError
 from vqa_async.prompts import DEFAULT_PROMPT
-from vqa_async.workspace import create_workspace
+from vqa_async.workspace import create_workspace, next_steps
+from vqa_async.workspace.papers import PAPERS
 from vqa_async.workspace.pictures import PICTURES
 
+ALL = PICTURES | PAPERS
 DATA = Path("data", "image_vqa")
 RED, YELLOW, BLUE, GREEN = (220, 20, 30), (255, 221, 0), (20, 60, 220), (20, 160, 50)
 WHITE, BLACK, SKY, SEA = (255, 255, 255), (0, 0, 0), (130, 200, 250), (40, 110, 170)
@@ -65,7 +67,7 @@ def records(workspace: Path) -> list[dict[str, Any]]:
 
 
 def opened(name: str) -> Image.Image:
-    image = Image.open(BytesIO(PICTURES[name]()))
+    image = Image.open(BytesIO(ALL[name]()))
     image.load()
     return image
 
@@ -86,8 +88,8 @@ def test_a_new_workspace_has_settings_script_data_and_images(tmp_path: Path) -> 
     folder = tmp_path / "deep" / "work"
     written = create_workspace(folder)
     assert set(written) == {path for path in folder.rglob("*") if path.is_file()}
-    expected = {Path("vqa.toml"), Path("image_vqa.py"), DATA / "sample_data.json"}
-    assert {path.relative_to(folder) for path in written} == expected | {DATA / name for name in PICTURES}
+    expected = {Path("vqa.toml"), Path("image_vqa.py"), DATA / "sample_data.json", DATA / "text_data.json"}
+    assert {path.relative_to(folder) for path in written} == expected | {DATA / name for name in ALL}
 
 
 def test_making_it_again_writes_nothing(tmp_path: Path) -> None:
@@ -152,12 +154,12 @@ def test_a_model_name_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
 
 def test_every_image_is_small() -> None:
     """No image has 40 kB, all together stay below 300 kB."""
-    sizes = {name: len(picture()) for name, picture in PICTURES.items()}
+    sizes = {name: len(picture()) for name, picture in ALL.items()}
     assert max(sizes.values()) < 40_000
     assert sum(sizes.values()) < 300_000
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", ALL)
 def test_an_image_is_what_its_name_says(name: str) -> None:
     """Each file has the format of its suffix and decodes in full."""
     formats = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
@@ -172,10 +174,10 @@ def test_an_image_has_the_colours_of_its_subject(name: str) -> None:
     assert all(shares[colour] >= at_least for colour, at_least in LOOKS[name]), shares
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", ALL)
 def test_an_image_is_the_same_every_time(name: str) -> None:
     """Drawing twice gives the same bytes, so digests of the sample data do not depend on the run."""
-    assert PICTURES[name]() == PICTURES[name]()
+    assert ALL[name]() == ALL[name]()
 
 
 def test_the_turned_photo_is_upright_once_its_orientation_is_applied() -> None:
@@ -225,6 +227,23 @@ def test_every_image_is_asked_about_and_found_beside_the_data(
     names = [name for record in records for name in record.get("image", [])]
     assert all((workspace / DATA / name).is_file() for name in names)
     assert sorted(names) == sorted(PICTURES)
+
+
+def test_pictures_with_text_have_records_of_their_own(workspace: Path) -> None:
+    """Each paper is asked about, and one is asked the plain question what it says."""
+    records = json.loads((workspace / DATA / "text_data.json").read_bytes())
+    assert {name for record in records for name in record["image"]} == set(PAPERS)
+    assert ["What does the sign say?"] in [record.get("questions") for record in records]
+
+
+def test_the_next_steps_are_commands_for_this_workspace(tmp_path: Path) -> None:
+    """They name the folder unless it is the working directory, and files that are there."""
+    steps = next_steps(tmp_path / "my work")
+    assert steps[0] == f"Next, after cd '{tmp_path}/my work':"
+    assert next_steps(Path())[0] == "Next:"
+    create_workspace(tmp_path)
+    named = {word for step in steps for word in step.split() if word.startswith("data/") or ".toml" in word}
+    assert {name for name in named if not (tmp_path / name.rstrip(",.")).exists()} == set()
 
 
 def test_the_sample_data_has_a_record_of_each_kind(records: list[dict[str, Any]]) -> None:

@@ -1,0 +1,102 @@
+"""The text on an image, by a small OCR model: image -> lines. The one file that imports rapidocr.
+
+Its models come in the package's wheel, so that nothing is downloaded. It is loaded once, which takes a
+second or two, and reads one image at a time: it is arithmetic alone, and two at once would take twice as long.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from threading import Lock
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from vqa_async.errors import ConfigError
+from vqa_async.server.lines import Piece, lines_of
+
+_MOST_THREADS = 4
+_MOST_SIDE = 2000  # the model's own bound; what is larger it would shrink itself, after a copy of it was made
+_TRIAL = "ready"
+_PARAMETERS = {
+    "Global.log_level": "critical",
+    "Global.use_cls": False,  # whether a line stands on its head: upright images are asked for
+    "Global.max_side_len": _MOST_SIDE,
+}
+
+
+class TextReader:
+    """Reads text. Made by ``load_reader``, called from threads."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._turn = Lock()
+
+    def read(self, image: Image.Image) -> tuple[str, ...]:
+        """The lines of text on ``image``, in reading order."""
+        import numpy
+
+        pixels = numpy.asarray(_page(image))[:, :, ::-1]  # it wants blue first
+        with self._turn:
+            found = self._model(numpy.ascontiguousarray(pixels))
+        return lines_of(_pieces(found))
+
+
+def load_reader() -> TextReader:
+    """The model, loaded and tried.
+
+    Raises:
+        ConfigError: the extra is not installed, or the model does not work here.
+    """
+    try:
+        import onnxruntime  # type: ignore[import-untyped]
+        from rapidocr import RapidOCR
+    except ImportError as error:
+        if error.name not in ("rapidocr", "onnxruntime"):
+            raise ConfigError(f"The OCR model cannot be loaded: {error}.") from None
+        raise ConfigError(
+            f"--ocr needs {error.name}, which is not installed: pip install 'vqa-async[ocr]'."
+        ) from None
+    onnxruntime.set_default_logger_severity(4)  # it would tell of graphics cards that are not there
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    bounds = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": threads for kind in ("intra", "inter")}
+    try:
+        reader = TextReader(RapidOCR(params={**_PARAMETERS, **bounds}))
+        read = reader.read(_trial_page())  # only now are its models loaded
+    except Exception as error:  # whatever a foreign library raises where its files are missing or damaged
+        raise ConfigError(f"The OCR model cannot be loaded: {error or type(error).__name__}.") from None
+    if _TRIAL not in " ".join(read).lower():
+        raise ConfigError(f"The OCR model does not work here: it reads {read} where {_TRIAL!r} stands.")
+    return reader
+
+
+def _trial_page() -> Image.Image:
+    page = Image.new("RGB", (240, 80), "white")
+    font = ImageFont.load_default(size=40)
+    ImageDraw.Draw(page).text((120, 40), _TRIAL, fill="black", font=font, anchor="mm")
+    return page
+
+
+def _page(image: Image.Image) -> Image.Image:
+    """``image`` in three colours of 8 bits on white paper, not larger than is read."""
+    shrink = max(image.size) / _MOST_SIDE
+    if image.mode.startswith("I"):
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    if shrink > 1:
+        size = tuple(max(1, round(side / shrink)) for side in image.size)
+        is_indexed = image.mode in ("1", "P")
+        method = Image.Resampling.NEAREST if is_indexed else Image.Resampling.BOX
+        image = image.resize((size[0], size[1]), method)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _pieces(found: Any) -> Iterator[Piece]:
+    if found.boxes is None or found.txts is None:  # nothing was found
+        return
+    for box, text, score in zip(found.boxes, found.txts, found.scores, strict=True):
+        heights = [float(corner[1]) for corner in box]
+        yield Piece(text, min(float(x) for x, _ in box), min(heights), max(heights), float(score))
