@@ -9,20 +9,22 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_type_hints
 
 import pytest
 from PIL import Image, ImageChops, ImageOps
 
+from vqa_async.cli.app import run
 from vqa_async.config import Config, option_classes
 from vqa_async.errors import ConfigError
 from vqa_async.prompts import DEFAULT_PROMPT
 from vqa_async.workspace import create_workspace, next_steps
 from vqa_async.workspace.papers import PAPERS
 from vqa_async.workspace.pictures import PICTURES
+from vqa_async.workspace.settings import _example
 
 ALL = PICTURES | PAPERS
 DATA = Path("data", "image_vqa")
@@ -270,25 +272,68 @@ def test_the_settings_name_the_endpoint_the_model_and_the_width(workspace: Path)
     assert Config.of(**settings) == Config.of(base_url="http://localhost:8000/v1", model="looks-1")
 
 
+def option_lines(text: str) -> list[str]:
+    """The lines that are an option behind a #."""
+    return re.findall(r"^#\w+ = .*$", text, re.MULTILINE)
+
+
 def test_every_option_stands_in_the_settings_at_its_default(workspace: Path) -> None:
-    """Taking the # away from the options gives a file with each of them at the default that it has anyway."""
+    """Taking the # away from all of them gives a file with each at the default that it has anyway, if any."""
     text = (workspace / "vqa.toml").read_text(encoding="utf-8")
     active = {"base_url", "model", "max_workers"}
-    unset = {name for name, default in options() if default is None}
-    assert set(re.findall(r"^#(\w+) =$", text, re.MULTILINE)) == unset
-    own, _, _ = re.sub(r"^#(\w+ = |\[\[)", r"\1", text, flags=re.MULTILINE).partition("[[endpoints]]")
-    loaded = tomllib.loads(own)
-    assert loaded.keys() == {name for name, _ in options()} - unset
-    defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in options()}
-    assert {name: loaded[name] for name in loaded.keys() - active} == {
-        name: defaults[name] for name in loaded.keys() - active
-    }
+    lines = option_lines(text)
+    loaded = tomllib.loads(re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE))
+    assert loaded.keys() == {name for name, _ in options()}
+    assert len(lines) == len(loaded) - len(active)
+    for name, default in options():
+        if name not in active and default is not None:
+            assert loaded[name] == (list(default) if isinstance(default, tuple) else default)
+
+
+def test_each_line_by_itself_can_be_used(workspace: Path) -> None:
+    """Taking the # away from any one line gives settings that are good, the examples included."""
+    text = (workspace / "vqa.toml").read_text(encoding="utf-8")
+    for line in option_lines(text):
+        Config.of(**tomllib.loads(text.replace(f"\n{line}\n", f"\n{line[1:]}\n")))
+
+
+@pytest.mark.slow
+def test_the_command_takes_a_file_with_every_line(workspace: Path, tmp_path: Path) -> None:
+    """All of them at once, as flags would be read."""
+    text = (workspace / "vqa.toml").read_text(encoding="utf-8")
+    settings = tmp_path / "all.toml"
+    settings.write_text(re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE), encoding="utf-8")
+    source = str(workspace / DATA / "sample_data.json")
+    command = ["check", source, "--offline", "--limit", "1", "--config", str(settings)]
+    done = subprocess.run(
+        [sys.executable, "-m", "vqa_async", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_settings_are_grouped_as_the_help_is(workspace: Path) -> None:
+    """Under the title of the group that `run --help` shows an option in."""
+    text = (workspace / "vqa.toml").read_text(encoding="utf-8")
+    shown: dict[str, str] = {}
+    for hint in get_type_hints(run, include_extras=True).values():
+        kind, *marks = get_args(hint) or (hint,)
+        if is_dataclass(kind):
+            shown |= {option.name: marks[0].group[0].name for option in fields(kind)}
+    for name, _ in options():
+        above = text[: re.search(rf"^#?{name} = ", text, re.MULTILINE).start()]  # type: ignore[union-attr]
+        assert re.findall(r"^# ==== (.+)$", above, re.MULTILINE)[-1] == shown[name], name
+
+
+def test_an_option_without_a_default_has_an_example_of_its_type() -> None:
+    """Whatever type an option to come may have."""
+    hints = [int | None, Literal["a", "b"] | None, tuple[str, ...] | None, float | None, str]
+    assert [_example(hint) for hint in hints] == [0, "a", (), 0.0, ""]
 
 
 def test_the_settings_show_how_several_endpoints_are_named(workspace: Path) -> None:
     """Taking the # away from the tables at the end gives endpoints that can be used."""
     text = (workspace / "vqa.toml").read_text(encoding="utf-8")
-    tables = text[text.index("#[[endpoints]]") :].replace("#", "")
+    tables = text[text.index("#     [[endpoints]]") :].replace("#", "")
     config = Config.of(**tomllib.loads(tables))
     assert [one.base_url for one in config.endpoints] == [
         "http://gpu-1:8000/v1",

@@ -1,4 +1,4 @@
-"""The endpoint reads: the words of a picture come back in order, in every form of answer, without a network."""
+"""The endpoint reads: the words of a picture come back in order, in every form of answer, with no network."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_the_model_is_loaded_without_a_network(no_network: list[object]) -> None
 
 @pytest.mark.slow
 def test_the_demo_reads_where_there_is_no_network(tmp_path: Path) -> None:
-    """In a network namespace with loopback alone, the demo tells what the sign says, and what it is itself."""
+    """In a network namespace with loopback alone, the demo tells what the sign says, and what itself is."""
     alone = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no network namespaces here")

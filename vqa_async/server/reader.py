@@ -1,7 +1,7 @@
 """The text on an image, by a small OCR model: image -> lines. The one file that imports rapidocr.
 
 Its models come in the package's wheel, so that nothing is downloaded. It is loaded once, which takes a
-second or two, and reads one image at a time: it is arithmetic alone, and two at once would take twice as long.
+second or two, and reads one image at a time: two at once would only share the processor.
 """
 
 from __future__ import annotations
