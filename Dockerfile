@@ -3,7 +3,7 @@
 
 FROM python:3.13-slim-bookworm AS build
 # Extras of pyproject.toml, with commas between. ocr needs system libraries besides, and is left out.
-ARG EXTRAS=cost,quality,speed,structured,zstd
+ARG EXTRAS=cost,speed,structured,zstd
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY vqa_async vqa_async

@@ -81,7 +81,11 @@ async def _type_transcript(folder: Path) -> None:
         "-c",
         "\n".join(script),
         cwd=folder,
-        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(folder)},
+        env={
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),  # what is tried is this checkout, whatever is installed
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -241,8 +241,8 @@ def test_pictures_with_text_have_records_of_their_own(workspace: Path) -> None:
 def test_the_next_steps_are_commands_for_this_workspace(tmp_path: Path) -> None:
     """They name the folder unless it is the working directory, and files that are there."""
     steps = next_steps(tmp_path / "my work")
-    assert steps[0] == f"Next, after cd '{tmp_path}/my work':"
-    assert next_steps(Path())[0] == "Next:"
+    assert steps[0].startswith(f"Next, after cd '{tmp_path}/my work'. ")
+    assert next_steps(Path())[0].startswith("Next. ")
     create_workspace(tmp_path)
     named = {word for step in steps for word in step.split() if word.startswith("data/") or ".toml" in word}
     assert {name for name in named if not (tmp_path / name.rstrip(",.")).exists()} == set()

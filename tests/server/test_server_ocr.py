@@ -21,6 +21,7 @@ import aiohttp
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from vqa_async.cli.app import run_command
 from vqa_async.errors import ConfigError
 from vqa_async.qa import parse_pairs
 from vqa_async.server import RunningServer, ServerOptions, running_server
@@ -306,22 +307,31 @@ def test_the_demo_reads_where_there_is_no_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["rapidocr", "onnxruntime"])
-async def test_without_the_extra_there_is_one_sentence(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names what to install."""
-    real = builtins.__import__
+@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("demo",)])
+def test_without_the_extra_there_is_one_sentence(
+    missing: str,
+    command: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """It names what to install, and nothing is begun."""
+    monkeypatch.setattr(
+        "vqa_async.server.reader.find_spec", lambda name: None if name == missing else object()
+    )
+    monkeypatch.chdir(tmp_path)
+    assert run_command([*command, "--ocr"]) == 2
+    told = " ".join(capfd.readouterr().err.split())
+    assert told == f"vqa-async: --ocr needs {missing}, which is not installed: pip install 'vqa-async[ocr]'."
+    assert list(tmp_path.iterdir()) == []
 
-    def without(name: str, *rest: Any, **more: Any) -> Any:
-        if name == missing:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return real(name, *rest, **more)
 
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError) as refused:
+async def test_a_server_in_python_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an error of ours, before anything listens."""
+    monkeypatch.setattr("vqa_async.server.reader.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'vqa-async\[ocr\]'"):
         async with running_server(ocr=True):
             pass
-    assert refused.value.message == (
-        f"--ocr needs {missing}, which is not installed: pip install 'vqa-async[ocr]'."
-    )
 
 
 def test_a_system_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

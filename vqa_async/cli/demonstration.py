@@ -10,7 +10,7 @@ from rich.console import Console
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.progress import Display
-from vqa_async.cli.serving import LOADING
+from vqa_async.cli.serving import announce_loading
 from vqa_async.cli.texts import ending, exit_code
 from vqa_async.engine import RunSummary
 from vqa_async.errors import ConfigError
@@ -33,6 +33,8 @@ def run_demo(folder: Path, *, ocr: bool = False) -> int:
     an output of its own: what was answered without it is not answered again.
     """
     console = open_console()
+    if ocr:
+        announce_loading()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -41,8 +43,6 @@ def run_demo(folder: Path, *, ocr: bool = False) -> int:
     name = "ocr" if ocr else "out"
     output, exported = folder / f"{name}.jsonl", folder / f"{name}.json"
     source = folder / DATA / "*.json" if ocr else folder / SAMPLE
-    if ocr:
-        say(console, LOADING)
     summary = run_sync(lambda: _answer(source, output, console, ocr=ocr))
     export(output, exported)
     for line in ending(summary):

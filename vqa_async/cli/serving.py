@@ -16,7 +16,13 @@ from vqa_async.server import ServerOptions, serve_forever
 PORT = 8000
 """One that people can type; tests and the demo take a free one."""
 
-LOADING = "Loading the OCR model, which takes a few seconds ..."
+
+def announce_loading() -> None:
+    """Say that the OCR model is being loaded; ConfigError where there is none."""
+    from vqa_async.server.reader import require_ocr
+
+    require_ocr()
+    say(open_console(), "Loading the OCR model, which takes a few seconds ...")
 
 
 def serve(*, options: Annotated[ServerOptions, Parameter(name="*")] = ServerOptions()) -> int:
@@ -30,7 +36,7 @@ def serve(*, options: Annotated[ServerOptions, Parameter(name="*")] = ServerOpti
         options = dataclasses.replace(options, port=PORT)
 
     if options.ocr:
-        say(open_console(), LOADING)
+        announce_loading()
 
     def ready(base_url: str) -> None:
         emit(base_url)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from threading import Lock
 from typing import Any
 
@@ -43,21 +44,29 @@ class TextReader:
         return lines_of(_pieces(found))
 
 
+def require_ocr() -> None:
+    """Make sure that the extra is installed, which takes no time.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    for name in ("rapidocr", "onnxruntime"):
+        if find_spec(name) is None:
+            raise ConfigError(f"--ocr needs {name}, which is not installed: pip install 'vqa-async[ocr]'.")
+
+
 def load_reader() -> TextReader:
     """The model, loaded and tried.
 
     Raises:
         ConfigError: the extra is not installed, or the model does not work here.
     """
+    require_ocr()
     try:
         import onnxruntime  # type: ignore[import-untyped]
         from rapidocr import RapidOCR
-    except ImportError as error:
-        if error.name not in ("rapidocr", "onnxruntime"):
-            raise ConfigError(f"The OCR model cannot be loaded: {error}.") from None
-        raise ConfigError(
-            f"--ocr needs {error.name}, which is not installed: pip install 'vqa-async[ocr]'."
-        ) from None
+    except ImportError as error:  # what it is linked with is not there, as in a slim container
+        raise ConfigError(f"The OCR model cannot be loaded: {error}.") from None
     onnxruntime.set_default_logger_severity(4)  # it would tell of graphics cards that are not there
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     bounds = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": threads for kind in ("intra", "inter")}

@@ -98,7 +98,7 @@ def _options(values: Any) -> Iterator[str]:
         value, help = getattr(values, option.name), help_of[option.name]
         if value is None:
             value = _EXAMPLES.get(option.name, _example(hints[option.name]))
-            help = f"{help} No value by default; for example:"
+            help = f"{help} For example:"
         yield _option(option.name, value, help)
 
 
