@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import pytest
 from PIL import Image, ImageChops, ImageOps
 
-from vqa_async.cli.app import run
+from vqa_async.cli.app import app, run
 from vqa_async.config import Config, option_classes
 from vqa_async.errors import ConfigError
 from vqa_async.prompts import DEFAULT_PROMPT
@@ -28,6 +28,7 @@ from vqa_async.workspace.settings import _example
 
 ALL = PICTURES | PAPERS
 DATA = Path("data", "image_vqa")
+STEPS = ("serve", "check", "run", "export")
 RED, YELLOW, BLUE, GREEN = (220, 20, 30), (255, 221, 0), (20, 60, 220), (20, 160, 50)
 WHITE, BLACK, SKY, SEA = (255, 255, 255), (0, 0, 0), (130, 200, 250), (40, 110, 170)
 
@@ -244,6 +245,11 @@ def test_the_next_steps_are_commands_for_this_workspace(tmp_path: Path) -> None:
     assert steps[0].startswith(f"Next, after cd '{tmp_path}/my work'. ")
     assert next_steps(Path())[0].startswith("Next. ")
     create_workspace(tmp_path)
+    commands = [step.split() for step in steps if step.startswith("  ")]
+    assert [command[:2] for command in commands] == [["vqa-async", x] for x in STEPS]
+    app.config = ()
+    for command in commands:
+        app.parse_args(command[1:], exit_on_error=False, print_error=False)
     named = {word for step in steps for word in step.split() if word.startswith("data/") or ".toml" in word}
     assert {name for name in named if not (tmp_path / name.rstrip(",.")).exists()} == set()
 

@@ -36,6 +36,9 @@ pytest.importorskip("rapidocr")
 pytest.importorskip("onnxruntime")
 
 
+TEXT = {"type": "text", "text": "What text is on it?"}
+
+
 def letters(text: str) -> str:
     """What OCR is held to: the letters and digits, without the spaces that it likes to drop."""
     return re.sub(r"[^0-9a-z]", "", text.lower())
@@ -112,7 +115,7 @@ def test_the_words_of_a_paper_come_back_line_by_line(
         written("Open until nine", mode="I", colour=0, page=65535),
         written("Open until nine", colour="white", page="navy"),
         written("Open until nine").resize((4600, 900)),
-        written("Open until nine").convert("P").resize((4600, 900)),
+        written("Open until nine").resize((4600, 900)).convert("P"),
     ],
     ids=["grey", "palette", "bits", "transparent", "16 bits", "white on blue", "large", "large palette"],
 )
@@ -132,6 +135,23 @@ def test_shapes_are_not_taken_for_letters(name: str, reader: TextReader) -> None
 def test_a_single_pixel_has_no_text(reader: TextReader) -> None:
     """The smallest image there is."""
     assert reader.read(Image.new("RGB", (1, 1))) == ()
+
+
+@pytest.mark.parametrize("size", [(1600, 40), (40, 1600)], ids=["wide", "high"])
+def test_a_strip_is_read_as_part_of_a_page(size: tuple[int, int], reader: TextReader) -> None:
+    """The model enlarges the short side: of a strip of 3,000 pixels by one it would make gigabytes."""
+    strip = Image.new("RGB", size, "white")
+    text = "Gate 7 boards now: Lisbon, all seats, east end of the hall" if size[0] > size[1] else ""
+    ImageDraw.Draw(strip).text((30, 3), text, "black", ImageFont.load_default(size=28))
+    seen: list[Any] = []
+    model = reader._model
+
+    def watched(pixels: Any) -> Any:
+        seen.append(pixels.shape)
+        return model(pixels)
+
+    assert letters("".join(TextReader(watched).read(strip))) == letters(text)
+    assert max(seen[0][:2]) <= 4 * min(seen[0][:2])
 
 
 def piece(text: str, left: float, top: float, height: float = 20, score: float = 1.0) -> Piece:
@@ -370,3 +390,32 @@ def test_reading_needs_decoding() -> None:
     """The two options contradict each other."""
     with pytest.raises(ConfigError, match="leave out --no-decode"):
         ServerOptions(ocr=True, decode=False)
+
+
+@pytest.mark.slow
+async def test_serve_reads_and_says_what_it_is() -> None:
+    """The command: a sentence while the model is loaded, its address, what it is and is not; then answers."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "vqa_async", "serve", "--ocr", "--port", "0"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        assert (await process.stderr.readline()).startswith(b"Loading the OCR model")
+        base_url = (await process.stdout.readline()).decode().strip()
+        said = (await process.stderr.readline()).decode()
+        assert "It measures pixels and reads text besides, and is no vision model." in said
+        parts = [{"type": "image_url", "image_url": {"url": uri(PAPERS["sign.png"]())}}]
+        body = {"model": "looks-1", "messages": [{"role": "user", "content": [*parts, TEXT]}]}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{base_url}/chat/completions", json=body) as answer,
+        ):
+            text = (await answer.json())["choices"][0]["message"]["content"]
+        assert "noparking" in letters(text)
+    finally:
+        process.terminate()
+        await process.communicate()
+    assert process.returncode == 0

@@ -18,7 +18,10 @@ from vqa_async.errors import ConfigError
 from vqa_async.server.lines import Piece, lines_of
 
 _MOST_THREADS = 4
-_MOST_SIDE = 2000  # the model's own bound; what is larger it would shrink itself, after a copy of it was made
+_MOST_SIDE = 1600  # a page of small print is still legible; 2000 pixels took a third more memory and time
+_MOST_SLENDER = (
+    4  # it enlarges the short side to 736 pixels, which takes gigabytes where the long one is a strip
+)
 _TRIAL = "ready"
 _PARAMETERS = {
     "Global.log_level": "critical",
@@ -68,7 +71,8 @@ def load_reader() -> TextReader:
     except ImportError as error:  # what it is linked with is not there, as in a slim container
         raise ConfigError(f"The OCR model cannot be loaded: {error}.") from None
     onnxruntime.set_default_logger_severity(4)  # it would tell of graphics cards that are not there
-    threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    # Half of the processors: the other half is for the endpoint, and for whoever asks it.
+    threads = max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // 2))
     bounds = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": threads for kind in ("intra", "inter")}
     try:
         reader = TextReader(RapidOCR(params={**_PARAMETERS, **bounds}))
@@ -88,19 +92,33 @@ def _trial_page() -> Image.Image:
 
 
 def _page(image: Image.Image) -> Image.Image:
-    """``image`` in three colours of 8 bits on white paper, not larger than is read."""
-    shrink = max(image.size) / _MOST_SIDE
-    if image.mode.startswith("I"):
-        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    if shrink > 1:
-        size = tuple(max(1, round(side / shrink)) for side in image.size)
-        is_indexed = image.mode in ("1", "P")
-        method = Image.Resampling.NEAREST if is_indexed else Image.Resampling.BOX
-        image = image.resize((size[0], size[1]), method)
+    """``image`` in three colours of 8 bits on white paper, not larger than is read and no mere strip."""
+    image = _fitted(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    least = -(-max(image.size) // _MOST_SLENDER)
+    if min(image.size) >= least:
+        return image
+    page = Image.new("RGB", (max(image.width, least), max(image.height, least)), "white")
+    page.paste(image, ((page.width - image.width) // 2, (page.height - image.height) // 2))
+    return page
+
+
+def _fitted(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits, of which a plain conversion would cut off all above 255
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    shrink = max(image.size) / _MOST_SIDE
+    if shrink <= 1:
+        return image
+    size = (max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))
+    if image.mode not in ("1", "P"):
+        return image.resize(size, Image.Resampling.BOX)
+    # Indices cannot be averaged, and all of the image in colours might be a gigabyte: halfway by the nearest.
+    half = (min(image.width, 2 * size[0]), min(image.height, 2 * size[1]))
+    kind = "RGBA" if image.has_transparency_data else "RGB"
+    return image.resize(half, Image.Resampling.NEAREST).convert(kind).resize(size, Image.Resampling.BOX)
 
 
 def _pieces(found: Any) -> Iterator[Piece]:
