@@ -59,7 +59,7 @@ def test_the_readme_has_commands_of_every_kind() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 def test_every_command_runs_and_prints_what_is_shown(tmp_path: Path) -> None:
     """The commands are typed into one shell, in order; each exits 0 and prints the lines below it."""
     asyncio.run(_type_transcript(tmp_path))
@@ -89,7 +89,7 @@ async def _type_transcript(folder: Path) -> None:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output = (await asyncio.wait_for(shell.communicate(), 90))[0].decode()
+    output = (await asyncio.wait_for(shell.communicate(), 150))[0].decode()
     output = output.replace(f"127.0.0.1:{port}", "localhost:8000")
     assert shell.returncode == 0, output
     for (command, shown), printed in zip(steps, output.split("@@@\n")[1:], strict=True):

@@ -84,6 +84,28 @@ def test_every_command_line_is_one_that_the_command_takes() -> None:
     assert seen > 40
 
 
+THEIR_FLAGS = {"--limit-mm-per-prompt", "--limit-mm-data-per-request", "--mmproj", "--network", "--build-arg"}
+OF_SCRIPTS = {"--only", "--kills", "--signal", "--seed", "--jobs", "--minutes"}
+
+
+def test_every_flag_that_is_named_exists() -> None:
+    """In text and tables as in commands; other programs' flags are few, and listed."""
+    known = {
+        name
+        for command in app
+        if not command.startswith("-")
+        for argument in app[command].assemble_argument_collection()
+        for name in argument.names
+    }
+    named = {
+        flag
+        for text in re.findall(r"`([^`\n]+)`", README)
+        for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)
+    }
+    assert named - known - THEIR_FLAGS - OF_SCRIPTS - {"--help", "--version"} == set()
+    assert len(named) > 60
+
+
 def test_other_programs_are_those_that_the_readme_is_about() -> None:
     """A line for a shell begins with our command or with one that is known here."""
     begins = {re.split(r"[ /=]", line)[0] for line in "".join(blocks("sh")).splitlines() if line}

@@ -301,6 +301,7 @@ def test_the_model_is_loaded_without_a_network(no_network: list[object]) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_the_demo_reads_where_there_is_no_network(tmp_path: Path) -> None:
     """In a network namespace with loopback alone, the demo tells what the sign says, and what itself is."""
     alone = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
@@ -312,7 +313,7 @@ def test_the_demo_reads_where_there_is_no_network(tmp_path: Path) -> None:
         env={**os.environ, "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stderr
