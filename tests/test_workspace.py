@@ -303,20 +303,6 @@ def test_each_line_by_itself_can_be_used(workspace: Path) -> None:
         Config.of(**tomllib.loads(text.replace(f"\n{line}\n", f"\n{line[1:]}\n")))
 
 
-@pytest.mark.slow
-def test_the_command_takes_a_file_with_every_line(workspace: Path, tmp_path: Path) -> None:
-    """All of them at once, as flags would be read."""
-    text = (workspace / "vqa.toml").read_text(encoding="utf-8")
-    settings = tmp_path / "all.toml"
-    settings.write_text(re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE), encoding="utf-8")
-    source = str(workspace / DATA / "sample_data.json")
-    command = ["check", source, "--offline", "--limit", "1", "--config", str(settings)]
-    done = subprocess.run(
-        [sys.executable, "-m", "vqa_async", *command], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_settings_are_grouped_as_the_help_is(workspace: Path) -> None:
     """Under the title of the group that `run --help` shows an option in."""
     text = (workspace / "vqa.toml").read_text(encoding="utf-8")

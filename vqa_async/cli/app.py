@@ -442,7 +442,7 @@ def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
     say(console, f"{len(written)} files written." if written else "Everything is there already.")
     for path in written:
         emit(path)
-    for line in next_steps(folder):
+    for line in next_steps(folder) if written else ():
         say(console, line)
     return 0
 
