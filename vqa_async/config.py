@@ -628,7 +628,7 @@ class Budget:
     """Price of a million prompt tokens, in US dollars. Default: looked up by the model's name."""
 
     price_output: float | None = None
-    """Price of a million answer tokens, in US dollars."""
+    """Price of a million answer tokens, in US dollars. Default: likewise."""
 
     deadline: float = 0.0
     """Seconds after which the run stops. 0: none."""
@@ -639,10 +639,6 @@ class Budget:
         for name in ("price_input", "price_output"):
             price = getattr(self, name)
             _require(price is None or 0 <= price < 1e9, f"{name} must not be negative.")
-        _require(
-            (self.price_input is None) == (self.price_output is None),
-            "Give both --price-input and --price-output, or neither.",
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -480,27 +480,32 @@ def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
     folder
         Where; made if it does not exist. Files that exist are left as they are.
     """
-    from vqa_async.workspace import create_workspace
+    from vqa_async.workspace import create_workspace, next_steps
 
+    console = open_console()
     written = create_workspace(folder)
-    say(open_console(), f"{len(written)} files written." if written else "Everything is there already.")
+    say(console, f"{len(written)} files written." if written else "Everything is there already.")
     for path in written:
         emit(path)
+    for line in next_steps(folder) if written else ():
+        say(console, line)
     return 0
 
 
 @app.command(sort_key=0)
-def demo(folder: Annotated[Path, Parameter(env_var=())] = Path("demo"), /) -> int:
+def demo(folder: Annotated[Path, Parameter(env_var=())] = Path("demo"), /, *, ocr: bool = False) -> int:
     """Start the embedded endpoint, run the sample data through it, export JSON. No key, no network.
 
     Parameters
     ----------
     folder
         Where to put the workspace and the results.
+    ocr
+        Read the text on the images too (extra 'ocr'). A stand-in: it is no vision model.
     """
     from vqa_async.cli.demonstration import run_demo
 
-    return run_demo(folder)
+    return run_demo(folder, ocr=ocr)
 
 
 app.command(  # by name: its options live with the server, which only this command loads
