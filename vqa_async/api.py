@@ -28,7 +28,7 @@ from vqa_async.logs import named_run
 from vqa_async.models import Result
 from vqa_async.prompts import asking_for
 from vqa_async.quality import PairChecks
-from vqa_async.sources import InputFormat, Rows
+from vqa_async.sources import InputFormat, Rows, SharedImages
 from vqa_async.spending import Spending
 from vqa_async.stages import Stages, has_stages
 from vqa_async.structured import MODES, Structure, parameters_of, words_of
@@ -298,8 +298,10 @@ def _key_hint(options: NamedEndpoint, key: str) -> str:
 
 
 async def _image_loader(config: Config, stack: contextlib.AsyncExitStack) -> ImageLoader:
+    stored = SharedImages()
+    stack.callback(stored.close)
     if not config.images.fetch_images:
-        return ImageLoader(config.images)
+        return ImageLoader(config.images, stored=stored.get)
     web = await stack.enter_async_context(
         AiohttpTransport(
             trust_env=config.endpoint.trust_env, public_only=not config.images.allow_private_urls
@@ -308,7 +310,7 @@ async def _image_loader(config: Config, stack: contextlib.AsyncExitStack) -> Ima
     fetch = functools.partial(
         fetch_image, web, timeout_s=config.timeouts.timeout, max_bytes=config.images.max_file_bytes
     )
-    return ImageLoader(config.images, fetch=fetch)
+    return ImageLoader(config.images, fetch=fetch, stored=stored.get)
 
 
 def _unverified(config: Config) -> str:

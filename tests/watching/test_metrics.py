@@ -105,7 +105,7 @@ async def test_a_run_is_scraped_while_it_goes_on(
     assert after["vqa_image_cache_hits_total", ()] == 5
     assert after["vqa_journal_finished_records", ()] == 6
     assert threading.active_count() <= threads + 3  # of the loop and the images, none that serves
-    with pytest.raises(OSError, match="refused|Connect"):
+    with pytest.raises(OSError, match="Connect"):
         await scrape(address)
 
 
@@ -126,7 +126,7 @@ async def test_retries_and_refusals_are_counted_by_kind() -> None:
 
 
 async def test_an_embedder_brings_its_own_registry() -> None:
-    """One observer serves engines one after the other; what was counted stays, gauges are of the open ones."""
+    """One observer serves engines one after the other; what was counted stays, gauges are of those open."""
     registry = prometheus_client.CollectorRegistry()
     observer = PrometheusObserver(registry=registry)
     told = Told()
@@ -153,6 +153,7 @@ async def test_a_request_that_breaks_off_or_is_cancelled_is_counted() -> None:
     observer = PrometheusObserver()
     broken = FakeTransport([TransportError("it broke", code="reset")])
     async with open_engine(**ASK, transport=broken, observer=observer, max_attempts=1) as engine:
+        await engine.check_endpoints()
         await engine.generate({"conversation": "a?"})
     slow = FakeTransport([reply()], latency_s=60)
     async with open_engine(**ASK, transport=slow, observer=observer) as engine:
@@ -161,7 +162,6 @@ async def test_a_request_that_breaks_off_or_is_cancelled_is_counted() -> None:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await engine.check_endpoints()
     after = parsed(prometheus_client.generate_latest(observer.registry).decode())
     assert after["vqa_requests_total", ("a.invalid", "m", "reset")] == 1
     assert after["vqa_requests_total", ("a.invalid", "m", "cancelled")] == 1

@@ -108,7 +108,6 @@ async def test_a_cancelled_request_and_a_reply_without_names() -> None:
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await engine.check_endpoints()
     body = b'{"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}'
     asked = {**ASK, "base_url": "https://api.invalid"}
     async with open_engine(

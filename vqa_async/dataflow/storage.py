@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 
 from vqa_async.errors import ConfigError
+from vqa_async.sources import folder_of
 
 CACHE_TYPES = ("json", "jsonl", "csv", "parquet")
 
@@ -55,6 +56,12 @@ class FileStorage:
         if self.operator_step <= 0:
             return self.first_entry_file_name
         return str(self._rows(self.operator_step))
+
+    @property
+    def image_folder(self) -> str:
+        """Where relative image paths are looked for first, in each step: the folder of the first input. Rows
+        pass through untouched, so what they name lies there and not beside the files of a step."""
+        return folder_of(self.first_entry_file_name)
 
     @property
     def journal_file(self) -> Path:

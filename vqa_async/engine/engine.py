@@ -212,6 +212,7 @@ class Engine:
         format: InputFormat = "auto",
         preflight: bool = False,
         goal: Goal | None = None,
+        folder: str | None = None,
     ) -> RunSummary:
         """Answer every record of a file. Journalled: the same call again goes on where this one stopped.
 
@@ -222,6 +223,7 @@ class Engine:
             format: what the input is, where its content does not tell; see ``config.InputFormat``.
             preflight: look at the endpoints before the first record, see the method of this name.
             goal: ends the run once it is reached, before the end of the input.
+            folder: where relative image paths are looked for first; default: the folder of the input.
 
         Raises:
             ConfigError: nothing was sent. InputError, a kind of it, also comes when the input breaks off in
@@ -238,6 +240,7 @@ class Engine:
             format=format,
             limit=limit,
             selection=self.config.selection,
+            folder=folder,
             known=journal.known,
             is_finished=journal.is_finished,
         )
