@@ -121,7 +121,7 @@ async def test_retries_and_refusals_are_counted_by_kind() -> None:
     after = parsed(prometheus_client.generate_latest(observer.registry).decode())
     assert after["vqa_retries_total", ("a.invalid", "server_error")] == 1
     assert after["vqa_requests_total", ("a.invalid", "m", "503")] == 1
-    assert after["vqa_record_failures_total", ("Rejected",)] == 1
+    assert after["vqa_record_failures_total", ("rejected",)] == 1
     assert kind_of(ServerError("x", status=500, code="theirs")) == "ServerError"
 
 

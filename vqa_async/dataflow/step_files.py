@@ -53,7 +53,8 @@ class StepRows:
     def _with_lists(self) -> Iterator[Row]:
         for _, lines in groupby(self._lines, _row_id):
             found: dict[int, str | None] = {}
-            row, of = {}, 0
+            row: Row = {}
+            of = 0
             for line in lines:
                 group = line["_meta"].get("group")
                 if "error" in line and group is None:

@@ -15,7 +15,9 @@ class FileStorage:
     """Files of a pipeline: the first input, then one file for each step.
 
     Args:
-        first_entry_file_name: input of the first step, in any form that ``sources`` read.
+        first_entry_file_name: input of the first step, in any form that ``sources`` read. Cells of a CSV are
+            text, as they stand there: ``007`` stays ``007``, and a row can be asked before the whole column
+            was seen. Where numbers matter, give JSONL or Parquet.
         cache_path: folder for the step files; made when needed.
         file_name_prefix: start of their names.
         cache_type: ``json`` (the guide's form), ``jsonl``, ``csv`` or ``parquet`` (extra ``parquet``).

@@ -296,8 +296,8 @@ class RowReader:
         references = read_images(images, self._image_key)
         if conversation == "":
             raise RecordError(
-                f"it has no {self._conversation_key}{self._or_questions}: add one, name its field with --conversation-key, or "
-                "give all rows a question with --prompt.",
+                f"it has no {self._conversation_key}{self._or_questions}: add one, name its field "
+                "with --conversation-key, or give all rows a question with --prompt.",
                 code="no_conversation",
             )
         return read_conversation(conversation, self._conversation_key, references)
