@@ -78,7 +78,8 @@ async def open_engine(
     fitted, lowered = _fitted(config)
     async with contextlib.AsyncExitStack() as stack:
         plain, watching = await stack.enter_async_context(watched(fitted, observer))
-        config, observers = plain, (*all_of(watching), *_logbook(plain, api_key))
+        logbook = _logbook(plain, api_key)
+        config, observers = plain, (*all_of(watching), *logbook)
         if transport is None:
             transport = await stack.enter_async_context(
                 AiohttpTransport(verify_tls=not config.endpoint.insecure, trust_env=config.endpoint.trust_env)
@@ -98,7 +99,8 @@ async def open_engine(
         for instrument in instruments_of(observers):
             stack.enter_context(instrument.attached(engine))
         for said in filter(None, (lowered, _unverified(config))):
-            log.warning(said)
+            if not logbook:  # which hears of it by the notice
+                log.warning(said)
             engine.notify(Notice(said))
         yield engine
 

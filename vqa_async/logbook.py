@@ -49,7 +49,7 @@ class Logbook:
         match event:
             case RecordFinished(result=Success() as answer):
                 if log.isEnabledFor(logging.DEBUG):
-                    _answered(answer)
+                    self._answered(answer)
             case RecordFinished(result=Failure() as failure):
                 self._failed(failure)
             case AttemptFailed():
@@ -63,14 +63,26 @@ class Logbook:
 
     def wrapped(self, transport: Transport, config: Config) -> Transport:
         """At level debug, one that writes each request down."""
-        if not log.isEnabledFor(logging.DEBUG):
-            return transport
-        hidden = texts_of(config.sampling.extra_fields())
-        return LoggedTransport(transport, Secrets((*self._given, *hidden)))
+        words = [word for text in texts_of(config.sampling.extra_fields()) for word in text.split()]
+        self._secrets = Secrets((*self._given, *filter(_looks_secret, words)))
+        return LoggedTransport(transport, self._secrets) if log.isEnabledFor(logging.DEBUG) else transport
 
     def attached(self, engine: Watched) -> AbstractContextManager[None]:
         """Nothing to be asked."""
         return nullcontext()
+
+    def _answered(self, answer: Success) -> None:
+        self._say(
+            logging.DEBUG,
+            "record answered",
+            id=answer.id,
+            endpoint=urlsplit(answer.endpoint).netloc,
+            attempts=answer.attempts,
+            latency_s=round(answer.latency_s, 3),
+            prompt_tokens=answer.completion.usage.prompt_tokens,
+            completion_tokens=answer.completion.usage.completion_tokens,
+            finish_reason=answer.completion.finish_reason,
+        )
 
     def _failed(self, failure: Failure) -> None:
         facts = self._facts(failure.error)
@@ -90,19 +102,6 @@ class Logbook:
     def _say(self, level: int, message: str, **facts: Any) -> None:
         shown = {k: self._secrets.removed(v) if isinstance(v, str) else v for k, v in facts.items()}
         log.log(level, "%s", self._secrets.removed(message), extra={"facts": shown})
-
-
-def _answered(answer: Success) -> None:
-    facts = {
-        "id": answer.id,
-        "endpoint": urlsplit(answer.endpoint).netloc,
-        "attempts": answer.attempts,
-        "latency_s": round(answer.latency_s, 3),
-        "prompt_tokens": answer.completion.usage.prompt_tokens,
-        "completion_tokens": answer.completion.usage.completion_tokens,
-        "finish_reason": answer.completion.finish_reason,
-    }
-    log.debug("record answered", extra={"facts": facts})
 
 
 class LoggedTransport:
@@ -189,6 +188,11 @@ def _shown(text: str) -> str:
         address = re.split(r"[?#]", re.sub(r"//[^/@]*@", "//", text), maxsplit=1)
         return address[0] + ("?..." if len(address) > 1 else "")
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}... ({len(text):,} characters)"
+
+
+def _looks_secret(word: str) -> bool:
+    """Whether a word of the user's parameters may be a key: they are long, and of letters and digits."""
+    return len(word) >= 16 and any(map(str.isdigit, word)) and any(map(str.isalpha, word))
 
 
 def texts_of(value: Any) -> list[str]:

@@ -11,7 +11,7 @@ import json
 import logging
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -36,7 +36,8 @@ def named_run() -> Iterator[str]:
     try:
         yield _run.get()
     finally:
-        _run.reset(token)
+        with suppress(ValueError):  # a coroutine that was never finished is closed by whoever finds it
+            _run.reset(token)
 
 
 class _RunNames(logging.Filter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -10,10 +11,15 @@ from typing import Any
 
 import pytest
 from command_line import vqa_async as command
+from rich.console import Console
 
-from vqa_async import ConfigError, open_engine
+from vqa_async import Config, ConfigError, arun, open_engine
+from vqa_async.cli.logging import logged, louder
+from vqa_async.config import Observability
+from vqa_async.events import RunStopping
 from vqa_async.logbook import elided, masked_headers
 from vqa_async.logs import JsonLines, TextLines, named_run, run_id
+from vqa_async.metrics import PrometheusObserver
 from vqa_async.testing import FakeTransport, reply
 
 KEY = "sk-canary-logs-0123456789"
@@ -189,3 +195,95 @@ def test_a_run_within_a_run_has_its_name() -> None:
     with named_run() as outer, named_run() as inner:
         assert outer == inner == run_id()
     assert run_id() == ""
+
+
+def test_a_log_that_cannot_be_written_is_said_once_and_ends_nothing(tmp_path: Path) -> None:
+    """A full disk costs the log, not the run's logger."""
+    console = Console(file=io.StringIO(), width=200)
+    with logged(Config.of(log_file="/dev/full"), console) as config:
+        assert config.observability == Observability()
+        for n in range(3):
+            logging.getLogger("vqa_async").info("line %d", n)
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == "Note: the log /dev/full cannot be written.\n"
+
+
+def test_lines_on_the_console_are_as_they_are(tmp_path: Path) -> None:
+    """Brackets are no markup, nothing is wrapped, and a closed terminal ends nothing."""
+    console = Console(file=io.StringIO(), width=20)
+    with logged(Config.of(log_level="warning"), console):
+        logging.getLogger("vqa_async.dataflow").warning("a [red]line[/] that is longer than the terminal")
+        logging.getLogger("vqa_async").info("not this")
+        assert isinstance(console.file, io.StringIO)
+        text = console.file.getvalue()
+        console.file.close()
+        logging.getLogger("vqa_async").warning("nobody hears this")
+    assert text.count("\n") == 1
+    assert "a [red]line[/] that is longer" in text
+    assert logging.getLogger("vqa_async").level == logging.NOTSET
+
+
+@pytest.mark.parametrize(("verbose", "level"), [(0, None), (1, "info"), (2, "debug")])
+def test_v_is_short_for_a_level(verbose: int, level: str | None) -> None:
+    """A level that is named wins."""
+    assert louder(Observability(), verbose).log_level == level
+    assert louder(Observability(log_level="error"), verbose).log_level == "error"
+
+
+async def test_a_stage_of_a_run_is_watched_by_the_same_observers(red_image: str, tmp_path: Path) -> None:
+    """Generation and verification count in one registry, under one run id."""
+    (tmp_path / "in.json").write_text(json.dumps([{"image": red_image, "conversation": "a?"}]))
+    observer = PrometheusObserver()
+    summary = await arun(
+        str(tmp_path / "in.json"),
+        str(tmp_path / "out.jsonl"),
+        **ASK,
+        api_key="",
+        verify=True,
+        metrics_port=0,
+        observer=observer,
+        transport=FakeTransport([reply()]),
+    )
+    assert observer.registry.get_sample_value("vqa_records_total", {"outcome": "succeeded"}) == 2
+    assert summary.verification is not None
+    assert summary.run_id == summary.verification.run_id != ""
+    found = {json.loads(path.read_text())["run_id"] for path in tmp_path.glob("*.run.json")}
+    assert found == {summary.run_id}
+
+
+async def test_a_resumed_run_has_another_id_and_the_same_settings(tmp_path: Path) -> None:
+    """Settings are compared without it."""
+    (tmp_path / "in.json").write_text('[{"conversation": "a?"}]')
+    ids = []
+    for _ in range(2):
+        async with open_engine(**ASK, api_key="", transport=FakeTransport([reply()])) as engine:
+            ids.append((await engine.run(str(tmp_path / "in.json"), str(tmp_path / "out.jsonl"))).run_id)
+    assert len(set(ids)) == 2
+
+
+async def test_replies_that_are_no_json(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """A page of a proxy is shown by its start; a lowered limit and a stop are said once."""
+    (tmp_path / "in.json").write_text('[{"conversation": "a?"}]')
+    transport = FakeTransport([reply(status=502, body=b"<html>bad gateway</html>"), reply()])
+    extra = {"top_p": 0.5, "note": f"{KEY} plain-words"}
+    with caplog.at_level(logging.DEBUG, "vqa_async"):
+        async with open_engine(
+            base_url="https://a.invalid/v1",
+            model="m",
+            api_key="",
+            transport=transport,
+            backoff_base=0.0,
+            extra_body=extra,
+            insecure=True,
+        ) as engine:
+            await engine.run(str(tmp_path / "in.json"), str(tmp_path / "out.jsonl"))
+            engine.notify(RunStopping(f"because of {KEY}", 0))
+            logging.getLogger("vqa_async").setLevel(logging.INFO)
+            await engine.generate({"conversation": "b?"})
+    texts = [TextLines().format(record) for record in caplog.records]
+    assert sum("TLS certificates are not verified" in text for text in texts) == 1
+    assert any("<html>bad gateway</html>" in text for text in texts)
+    assert sum("] request " in text for text in texts) == 2
+    assert not [text for text in texts if KEY in text]
+    assert any("plain-words" in text for text in texts)
+    assert any("run stopping reason=" in text for text in texts)

@@ -51,6 +51,11 @@ class _FileLines(logging.FileHandler):
             self._has_failed = True
             self._console.print(Text(f"Note: the log {self.baseFilename} cannot be written."), soft_wrap=True)
 
+    def close(self) -> None:
+        """What could not be written before cannot be now either, and was said."""
+        with contextlib.suppress(OSError):
+            super().close()
+
 
 @contextlib.contextmanager
 def logged(config: Config, console: Console) -> Iterator[Config]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import TYPE_CHECKING
 
 from vqa_async.errors import ConfigError
@@ -35,11 +35,13 @@ async def metrics_page(
     Raises:
         ConfigError: the port is taken, or there is no such address here.
     """
-    visitors: set[asyncio.Task[None]] = set()
+    page = _Page(registry)
     try:
-        server = await asyncio.start_server(partial(_visit, registry, visitors), host, port, limit=1 << 14)
+        server = await asyncio.start_server(page.visit, host, port, limit=1 << 14)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        # Not its own text: asyncio puts the address into that once more.
+        known = error.errno is not None and error.errno > 0
+        reason = (os.strerror(error.errno) if known else str(error)).lower()
         raise ConfigError(
             f"Metrics cannot be served at {host} port {port}: {reason}. Choose another --metrics-port, "
             "or 0 for a free one."
@@ -49,32 +51,45 @@ async def metrics_page(
         yield f"http://{f'[{host}]' if ':' in host else host}:{taken}/metrics"
     finally:
         server.close()
-        for task in tuple(visitors):
-            task.cancel()
-        await asyncio.gather(*visitors, return_exceptions=True)
+        await page.close()
         await server.wait_closed()
 
 
-async def _visit(
-    registry: CollectorRegistry,
-    visitors: set[asyncio.Task[None]],
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    visitors.add(task)
-    try:
+class _Page:
+    """The visitors of a page."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._visitors: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._visitors.add(task)
+        try:
+            if not self._closed:  # it may have been, between the connection and this
+                await self._answer(reader, writer)
+        finally:
+            self._visitors.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, EOFError, ValueError, asyncio.LimitOverrunError):
             async with asyncio.timeout(_PATIENCE_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_reply(registry, head))
+                writer.write(_reply(self._registry, head))
                 await writer.drain()
-    finally:
-        visitors.discard(task)
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+
+    async def close(self) -> None:
+        """Send everybody away."""
+        self._closed = True
+        for task in tuple(self._visitors):
+            task.cancel()
+        await asyncio.gather(*self._visitors, return_exceptions=True)
 
 
 def _reply(registry: CollectorRegistry, head: bytes) -> bytes:
