@@ -40,8 +40,8 @@ async def metrics_page(
         server = await asyncio.start_server(page.visit, host, port, limit=1 << 14)
     except OSError as error:
         # Not its own text: asyncio puts the address into that once more.
-        known = error.errno is not None and error.errno > 0
-        reason = (os.strerror(error.errno) if known else str(error)).lower()
+        code = error.errno or 0
+        reason = (os.strerror(code) if code > 0 else str(error)).lower()
         raise ConfigError(
             f"Metrics cannot be served at {host} port {port}: {reason}. Choose another --metrics-port, "
             "or 0 for a free one."
