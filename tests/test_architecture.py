@@ -46,6 +46,8 @@ DOORS = {
     "json_repair": {"structured"},
     "rapidfuzz": {"quality"},
     "py3langid": {"quality"},
+    "prometheus_client": {"metrics"},
+    "opentelemetry": {"tracing"},
     "pytest_asyncio": {"testing"},
 }
 

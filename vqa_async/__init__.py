@@ -2,15 +2,16 @@
 
 The map. Imports go downwards only; errors, models and keytable are free to all.
 
-    0 words        errors  models  keytable  schemas  parts  config
+    0 words        errors  models  keytable  schemas  parts  config  logs
     1 decisions    chat  prompts  qa  retry  limits          no await, no file, no socket, no clock
                    tokens  spending  structured  quality
     2 edges        sources  images  transport  endpoints     one kind of I/O each
                    journal
     3 one record   client  preflight
     4 one run      events  engine
+                   logbook  metrics  tracing                 who watches it
     5 afterwards   export  review  merging
-    6 doors        api  stages  cli  dataflow  server  workspace  testing
+    6 doors        api  stages  watchers  cli  dataflow  server  workspace  testing
 
 Names are loaded when they are first used, so importing the package costs next to nothing and loads neither
 the HTTP client nor the imaging library.
@@ -22,6 +23,8 @@ import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from vqa_async.logs import name_runs
 
 if TYPE_CHECKING:
     from vqa_async.api import arun, open_engine, run, stream
@@ -114,6 +117,7 @@ __all__ = [
 
 # A library says nothing unless its host has set up logging.
 logging.getLogger("vqa_async").addHandler(logging.NullHandler())
+name_runs()
 
 
 def __getattr__(name: str) -> Any:

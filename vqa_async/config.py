@@ -825,6 +825,53 @@ class Verification:
         _require(0 <= self.verify_threshold <= 1, "verify_threshold must be from 0 to 1.")
 
 
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Observability:
+    """How a run can be watched from outside. Changes no answer."""
+
+    metrics_port: int | None = None
+    """Serve metrics for Prometheus at http://HOST:PORT/metrics while the run goes on; 0 takes a free port and
+    says which. Needs the extra 'metrics'. Default: none are kept."""
+
+    metrics_host: str = "127.0.0.1"
+    """Address that metrics are served at; 0.0.0.0 lets other machines read them."""
+
+    otel: bool = False
+    """Spans and metrics of each request by OpenTelemetry, with the names of its GenAI conventions, never with
+    prompts, answers or images. Needs the extra 'otel' and a program that has set up the SDK."""
+
+    log_level: LogLevel | None = None
+    """Log from this level on; debug shows each request with images elided and keys masked. Default: info with
+    log_file, else nothing. On the command line only: a program sets up logging itself."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Log lines for people, or one JSON object a line."""
+
+    log_file: str = ""
+    """File that log lines are added to. Default: standard error."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.metrics_port is None or 0 <= self.metrics_port <= 65535,
+            "metrics_port must be from 0 to 65535.",
+        )
+        _require(bool(self.metrics_host), "metrics_host must not be empty.")
+        levels = get_args(LogLevel)
+        _require(
+            self.log_level is None or self.log_level in levels,
+            f"log_level must be one of {', '.join(levels)}, not {self.log_level!r}.",
+        )
+        _require(self.log_format in ("text", "json"), "log_format must be text or json.")
+
+    @property
+    def logs(self) -> bool:
+        """Whether log lines are wanted."""
+        return bool(self.log_level or self.log_file)
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """All options, in their groups.
@@ -848,6 +895,7 @@ class Config:
     journal: JournalOptions = field(default_factory=JournalOptions)
     quality: Quality = field(default_factory=Quality, kw_only=True)
     verification: Verification = field(default_factory=Verification, kw_only=True)
+    observability: Observability = field(default_factory=Observability, kw_only=True)
     endpoints: tuple[NamedEndpoint, ...] = ()
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ from rich.text import Text
 from vqa_async.cli.console import OutputLost, emit, open_console, say
 from vqa_async.cli.exits import EXIT_CLOSED, EXIT_STOPPED, EXIT_USAGE
 from vqa_async.cli.layers import layers, named_endpoints, split_variable
+from vqa_async.cli.logging import louder
 from vqa_async.config import (
     Answers,
     Budget,
@@ -31,6 +32,7 @@ from vqa_async.config import (
     InputFormat,
     JournalOptions,
     Limits,
+    Observability,
     Prompting,
     Quality,
     RetryPolicy,
@@ -51,6 +53,9 @@ _BUDGET = Group("Budget", sort_key=4)
 _IMAGES = Group("Images", sort_key=5)
 _RESULTS = Group("Results and resuming", sort_key=6)
 _QUALITY = Group("Checked answers", sort_key=7)
+_WATCH = Group("Watched from outside", sort_key=8)
+
+Verbose = Annotated[int, Parameter(alias="-v", count=True, group=_WATCH, env_var=())]
 
 _MIB = 1 << 20
 _MAY_BE_BARE = ("--retry-failed", "--drop-flagged", "--failures")
@@ -186,6 +191,8 @@ def run(
     journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
     quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
     verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
+    observability: Annotated[Observability, Parameter(name="*", group=_WATCH)] = Observability(),
+    verbose: Verbose = 0,
 ) -> int:
     """Answer every record of INPUT. The same command again goes on where it stopped.
 
@@ -207,6 +214,8 @@ def run(
         Print the summary as JSON on stdout.
     quiet
         Say only what needs attention.
+    verbose
+        Short for --log-level: -v is info, -vv is debug.
     """
     from vqa_async.cli.merging import shard_named
     from vqa_async.cli.running import run_job
@@ -228,6 +237,7 @@ def run(
         answers=answers,
         quality=quality,
         verification=verification,
+        observability=louder(observability, verbose),
     )
     return run_job(
         options, input, shard_named(output, selection), limit=limit, format=format, json=json, quiet=quiet
@@ -370,6 +380,8 @@ def verify(
     journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
     quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
     verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
+    observability: Annotated[Observability, Parameter(name="*", group=_WATCH)] = Observability(),
+    verbose: Verbose = 0,
 ) -> int:
     """Put the pairs of an output to a model once more, with their images. Again = resume.
 
@@ -383,6 +395,8 @@ def verify(
         Print the summary as JSON on stdout.
     quiet
         Say only what needs attention.
+    verbose
+        Short for --log-level: -v is info, -vv is debug.
     """
     from vqa_async.cli.verifying import verify_output
 
@@ -398,6 +412,7 @@ def verify(
         endpoints=named_endpoints(config),
         quality=quality,
         verification=verification,
+        observability=louder(observability, verbose),
     )
     return verify_output(options, output, json=json, quiet=quiet)
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.exits import EXIT_STOPPED
+from vqa_async.cli.logging import logged
 from vqa_async.cli.progress import Display
 from vqa_async.cli.reviewing import review_line
 from vqa_async.cli.signals import Interrupts, interrupts
@@ -21,6 +22,7 @@ from vqa_async.config import Config
 from vqa_async.engine import Engine, RunSummary
 from vqa_async.sources import InputFormat
 from vqa_async.stages import Stages, has_stages
+from vqa_async.watchers import watched
 
 
 def run_job(
@@ -38,17 +40,19 @@ def run_job(
     console = open_console()
     display = Display(console, quiet=quiet)
 
-    async def main() -> tuple[RunSummary | None, Interrupts]:
-        if has_stages(config):
-            stages = Stages(config, open_engine, observer=display, watch=display.watching)
-            job = stages.run(input, str(output), limit=limit, format=format, preflight=True)
-            return await interruptible(stages, display, job)
-        async with open_engine(config, observer=display) as engine:
-            return await interruptible(
-                engine, display, _watched(engine, display, input, str(output), limit, format)
-            )
+    async def main(config: Config) -> tuple[RunSummary | None, Interrupts]:
+        async with watched(config, display) as (config, observer):
+            if has_stages(config):
+                stages = Stages(config, open_engine, observer=observer, watch=display.watching)
+                job = stages.run(input, str(output), limit=limit, format=format, preflight=True)
+                return await interruptible(stages, display, job)
+            async with open_engine(config, observer=observer) as engine:
+                return await interruptible(
+                    engine, display, _watched(engine, display, input, str(output), limit, format)
+                )
 
-    summary, seen = run_sync(main)
+    with logged(config, console) as config:
+        summary, seen = run_sync(lambda: main(config))
     return finish(console, summary, seen, json=json, quiet=quiet)
 
 

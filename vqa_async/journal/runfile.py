@@ -16,6 +16,7 @@ from typing import Any
 from vqa_async.errors import JournalDamaged, JournalError, SettingsChanged
 from vqa_async.journal.json_text import from_json, to_json
 from vqa_async.journal.replacing import replaced
+from vqa_async.logs import run_id
 
 SCHEMA_VERSION = 1
 
@@ -75,6 +76,7 @@ def begin(settings: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
         "fingerprint": fingerprint(settings),
         "settings": settings,
         **source,
+        "run_id": run_id(),
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "started_at": round(time.time(), 3),

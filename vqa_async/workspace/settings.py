@@ -28,6 +28,7 @@ _GROUPS = {
     "Images": ("images",),
     "Results and resuming": ("journal",),
     "Checked answers": ("quality", "verification"),
+    "Watched from outside": ("observability",),
 }
 """The groups of the help, with the fields of Config that stand in each. A field that none has comes last."""
 
