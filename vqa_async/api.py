@@ -60,7 +60,7 @@ async def open_engine(
         api_key: the key itself. Default: from the environment variable that ``api_key_env`` names.
         transport: what carries requests. Default: aiohttp over a connection pool of its own.
         observer: told about every event of a run; one, or several.
-        **options: any option of ``config.py`` by its name: ``base_url``, ``model``, ``max_workers``, ...
+        **options: any option of ``config`` by its name: ``base_url``, ``model``, ``max_workers``, ...
 
     Raises:
         ConfigError: an option is unknown or cannot work.

@@ -52,7 +52,7 @@ def flag(option: str) -> str:
 def test_every_option_is_a_flag_of_run_once_with_help(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever config.py has, `run --help` has, one time, with a text."""
+    """Whatever config has, `run --help` has, one time, with a text."""
     line = re.compile(r"^│ \*? *(--[a-z-]+)(?: -\w)?(?: [A-Z|]+(?:\.\.\.)?)? {2,}\S", re.MULTILINE)
     flags = line.findall(help_of("run", capsys, monkeypatch))
     assert [option for option in option_groups() if flags.count(flag(option)) != 1] == []
@@ -101,7 +101,7 @@ def test_defaults_are_shown_where_they_say_something(
 def test_help_flows_where_the_source_was_broken(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A help text that takes two lines in config.py has no gap in the middle."""
+    """A help text that takes two lines in config has no gap in the middle."""
     text = help_of("run", capsys, monkeypatch)
     assert not [line for line in text.splitlines() if re.search(r"│ {34,}\S", line.removesuffix("│"))]
 

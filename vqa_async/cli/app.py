@@ -1,6 +1,6 @@
 """The commands. Each turns its arguments into a Config and calls one function of the package.
 
-Flags come from the option classes of config.py: a field's name is the flag, its docstring the help. Their
+Flags come from the option classes of config: a field's name is the flag, its docstring the help. Their
 values are taken from the flag, the environment (VQA_<NAME>), the file given by --config, or the default, in
 this order.
 """

@@ -16,7 +16,6 @@ from dataclasses import fields
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import vqa_async.config
 from vqa_async.config import Config, option_classes
 
 _ACTIVE = ("base_url", "model", "max_workers")
@@ -134,8 +133,8 @@ def _toml_value(value: Any) -> str:
 
 def option_help() -> dict[str, str]:
     """The help of each option: the string below its field, on one line."""
-    tree = ast.parse(inspect.getsource(vqa_async.config))
-    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    trees = (ast.parse(inspect.getsource(options)) for options in option_classes().values())
+    classes = (node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
     return {name: text for node in classes for name, text in _documented_fields(node)}
 
 
