@@ -28,7 +28,7 @@ DOORS = {
     "pybase64": {"images", "server", "export"},
     "pyarrow": {"export", "sources", "dataflow"},
     "xxhash": {"images"},
-    "tenacity": {"client"},
+    "tenacity": {"client", "batches"},  # a record's own requests; the calls of a batch API
     "aiofiles": {"sources"},
     "fsspec": {"sources"},
     "backports": {"sources"},

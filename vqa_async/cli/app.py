@@ -465,3 +465,4 @@ app.command(  # by name: its options live with the server, which only this comma
     sort_key=6,
     default_parameter=Parameter(negative_bool=("no-",)),
 )
+app.command("vqa_async.cli.batching:batch", name="batch", sort_key=4)

@@ -119,7 +119,7 @@ class Reasks:
         Raises:
             RequestError: the record has no answer that is good enough.
         """
-        course.asking = Asking(course.record)
+        self.begin(course)
         while True:
             course.body, course.once = self._asking(course).body(course, self.forms, self.forms.best())
             try:
@@ -134,6 +134,15 @@ class Reasks:
                     raise
                 self._ask_again(course, NotGood(error, room=room))
             course.endpoint = None  # it has done nothing for which another would be better
+
+    def begin(self, course: Course) -> None:
+        """Nothing of ``course`` was asked yet."""
+        course.asking = Asking(course.record)
+
+    def first_body(self, course: Course) -> Body:
+        """What ``course`` is to be asked first."""
+        self.begin(course)
+        return self._asking(course).body(course, self.forms, self.forms.best())[0]
 
     def _ask_again(self, course: Course, answer: NotGood) -> None:
         """Change what is asked, so that a better answer may come; else raise the error that this one is."""

@@ -5,6 +5,7 @@ The folder is made with the first file and goes with the server. Nothing is ever
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -105,11 +106,11 @@ class FileStore:
         if not request.content_type.startswith("multipart/"):
             raise Refusal(400, "A file is uploaded as multipart/form-data.", param="file")
         path = self.place()
-        try:
-            return await self._receive(request, path)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        with contextlib.ExitStack() as unfinished:
+            unfinished.callback(path.unlink, missing_ok=True)
+            stored = await self._receive(request, path)
+            unfinished.pop_all()
+            return stored
 
     async def _receive(self, request: web.Request, path: Path) -> StoredFile:
         purpose, filename = "", ""
