@@ -53,21 +53,25 @@ class Batches:
         """How the batches of ``output`` stand, as the log and the provider say."""
         return await states(self._desk, log_of(output))
 
-    async def fetch(self, output: str | os.PathLike[str], *, wait: bool = False) -> Fetched:
+    async def fetch(
+        self, output: str | os.PathLike[str], *, wait: bool = False, give_up: bool = False
+    ) -> Fetched:
         """Put the answers of all batches that are over into the journal.
 
         Args:
             output: path of OUT.jsonl.
             wait: until all of them are over.
+            give_up: count batches as over that the provider does not know any more.
 
         Raises:
+            InputError: nothing was ever handed in.
             JournalError: as for ``Engine.run``.
             RequestError: the provider refuses to answer, or cannot be reached. Again goes on.
         """
         total = Fetched()
         pause_s = _FIRST_LOOK_S
         while True:
-            now = await fetch_ended(self._desk, output)
+            now = await fetch_ended(self._desk, output, give_up=give_up)
             total = total.with_more(now)
             if not (wait and total.waiting):
                 return total

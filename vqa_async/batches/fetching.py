@@ -20,7 +20,8 @@ from vqa_async.batches.desk import Desk
 from vqa_async.batches.provider import BatchState
 from vqa_async.batches.records import Waiting, decode, names
 from vqa_async.batches.results import Line, read_line, unanswered
-from vqa_async.errors import BatchError, JournalDamaged
+from vqa_async.batches.stored import log_of
+from vqa_async.errors import BatchError, EndpointNotFound, JournalDamaged
 from vqa_async.events import Tally
 from vqa_async.journal import BatchLog, Journal, JournalPaths, Part
 from vqa_async.journal.batch_log import lines_of
@@ -81,19 +82,28 @@ class Fetched:
         )
 
 
-async def states(desk: Desk, log: BatchLog) -> list[PartState]:
+async def states(desk: Desk, log: BatchLog, *, give_up: bool = False) -> list[PartState]:
     """How all parts stand; the provider is asked about those that are under way."""
     found = []
     for _, part in sorted(log.parts.items()):
-        asked = part.step == "created"
-        found.append(PartState(part, await desk.provider.state(part.batch_id) if asked else None))
+        state = await _state(desk, part, give_up) if part.step == "created" else None
+        found.append(PartState(part, state))
     return found
 
 
-async def fetch_ended(desk: Desk, output: str | os.PathLike[str]) -> Fetched:
+async def _state(desk: Desk, part: Part, give_up: bool) -> BatchState:
+    try:
+        return await desk.provider.state(part.batch_id)
+    except EndpointNotFound:
+        if not give_up:
+            raise
+    return BatchState.lost(part.batch_id)
+
+
+async def fetch_ended(desk: Desk, output: str | os.PathLike[str], *, give_up: bool) -> Fetched:
     """Fetch the batches of ``output`` that are over; see ``Batches.fetch``."""
     paths = JournalPaths.of(output)
-    found = await states(desk, BatchLog(paths.batches))
+    found = await states(desk, log_of(output), give_up=give_up)
     ended = [one for one in found if one.state is not None and one.state.is_over]
     fetched = Fetched()
     if ended:
@@ -133,8 +143,7 @@ async def _fetch(desk: Desk, paths: JournalPaths, ended: list[PartState]) -> Fet
         reason = f"{still:,} batches are not fetched yet" if still else ""
         await journal.close("submitted" if still else "finished", reason, _counts(tally))
         log.note(*done)
-    for part in done:
-        log.records_of(part.number).unlink(missing_ok=True)
+        log.remove_leftovers()
     return Fetched(
         len(done),
         tally.succeeded,

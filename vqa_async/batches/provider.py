@@ -52,7 +52,7 @@ _SKEW_S = 86_400.0
 _SETTLES_S = 2.0
 """Seconds after which a request that was cut off at our end is worked on at the other, or never will be."""
 
-OVER = frozenset(["completed", "failed", "expired", "cancelled"])
+OVER = frozenset(["completed", "failed", "expired", "cancelled", "lost"])
 
 T = TypeVar("T")
 
@@ -70,6 +70,11 @@ class BatchState:
     trouble: str
     created_at: float
     ended_at: float
+
+    @classmethod
+    def lost(cls, id: str) -> BatchState:
+        """A batch that the provider does not know any more."""
+        return cls(id, "lost", 0, 0, 0, (), "", 0.0, 0.0)
 
     @property
     def is_over(self) -> bool:
@@ -303,8 +308,12 @@ class Provider:
             sleep=self._sleep,
             reraise=True,
         )
+
+        async def called() -> T:  # the library awaits what is a coroutine function, not what gives a coroutine
+            return await call()
+
         try:
-            return await retrying(call)
+            return await retrying(called)
         except RequestError as error:
             raise self._told(error) from None
 
@@ -317,7 +326,8 @@ class Provider:
             said = f" It says: {error.excerpt}" if error.excerpt else ""
             error.message = (
                 f"{self.endpoint.url} has no batch API, or has lost what was handed to it ({error.status})."
-                f"{said} 'vqa-async run' needs no batch API."
+                f"{said} 'vqa-async run' needs no batch API; 'batch fetch --give-up' frees the records of "
+                "lost batches."
             )
         if not isinstance(error, TransportError | AuthError | EndpointNotFound | ModelNotFound):
             error.message = f"Batch API: {error.message}"

@@ -10,6 +10,9 @@ from vqa_async.config import Config, Endpoint, option_classes
 from vqa_async.errors import ConfigError, InputError
 from vqa_async.journal import BatchLog, JournalPaths
 
+_OF_NOW = ("timeouts", "retry", "limits", "batches")
+"""Groups of options that may be others when the answers are fetched, as they change none."""
+
 
 def log_of(output: str | os.PathLike[str]) -> BatchLog:
     """The log of the batches of ``output``.

@@ -8,6 +8,7 @@ in the order in which they are ready.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 import uuid
@@ -125,6 +126,7 @@ class _Submission:
 
     async def _work(self) -> None:
         self._begin()
+        self._log.remove_leftovers()
         for part in self._log.pending:
             if part.step != "created":
                 await self._send(part)
@@ -132,6 +134,7 @@ class _Submission:
         await self._fill()
         async with self._writing:
             await self._finish_file()
+        self._log.remove_leftovers()
         assert self._log.submission is not None
         self._log.note(replace(self._log.submission, is_complete=True))
 
@@ -178,25 +181,28 @@ class _Submission:
                 await self._add(item)
 
     async def _add(self, record: Record) -> None:
-        try:
-            async with self._desk.client.prepared(record) as body, self._writing:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                body = await stack.enter_async_context(self._desk.client.prepared(record))
+            except VQAError as error:
+                await self._fail(Failure(record, error, 0, time.time()))
+                return
+            async with self._writing:
                 await self._write(record, body)
-        except VQAError as error:
-            if not isinstance(error, RecordError):
-                raise
-            await self._fail(Failure(record, error, 0, time.time()))
 
     async def _write(self, record: Record, body: Body) -> None:
         """Into the file that is being filled, or the next one where that is full."""
         try:
             while not self._open_file().add(record, body):
                 await self._finish_file()
+        except RecordError as error:
+            await self._fail(Failure(record, error, 0, time.time()))
         except OSError as error:
-            raise disk_error(self._log.requests_of(self._next_number()), error) from None
+            raise disk_error(self._log.requests_of(self._log.next_number), error) from None
 
     def _open_file(self) -> RequestFile:
         if self._file is None:
-            number = self._next_number()
+            number = self._log.next_number
             self._file = RequestFile(
                 self._log.requests_of(number),
                 self._log.records_of(number),
@@ -205,22 +211,19 @@ class _Submission:
             )
         return self._file
 
-    def _next_number(self) -> int:
-        return max(self._log.parts, default=0) + 1
-
     async def _finish_file(self) -> None:
         """Seal the file that is being filled, and hand it in."""
         file, self._file = self._file, None
         if file is None:
             return
-        number = self._next_number()
         if not file.count:
             file.drop()
-            for path in (self._log.requests_of(number), self._log.records_of(number)):
-                path.unlink(missing_ok=True)
             return
-        await asyncio.to_thread(file.seal)
-        part = Part(number, "made", file.count, file.size, round(time.time(), 3))
+        try:
+            await asyncio.to_thread(file.seal)
+        except OSError as error:
+            raise disk_error(self._log.requests_of(self._log.next_number), error) from None
+        part = Part(self._log.next_number, "made", file.count, file.size, round(time.time(), 3))
         self._log.note(part)
         await self._send(part)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from cyclopts import App, Group, Parameter
 from rich.console import Console
 
 from vqa_async.api import open_batches, run_sync
-from vqa_async.batches import Fetched, PartState, Submitted, stored_config
+from vqa_async.batches import Batches, Fetched, PartState, Submitted, stored_config
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
 from vqa_async.cli.layers import named_endpoints
@@ -190,6 +191,7 @@ def fetch(
     *,
     wait: bool = False,
     live: bool = False,
+    give_up: bool = False,
     endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
     config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
     batches: Annotated[BatchOptions, Parameter(name="*", group=_BATCH)] = BatchOptions(),
@@ -210,6 +212,8 @@ def fetch(
     live
         Then ask about the records live that have no answer, as 'run' does: those that failed, expired or
         were left out.
+    give_up
+        Count batches as over that the provider does not know any more: their records may be asked again.
     config
         TOML file as for 'submit'; how to reach the provider is taken from it.
     json
@@ -232,7 +236,7 @@ def fetch(
 
     async def main() -> Fetched:
         async with _opened(options, console) as opened:
-            return await opened.fetch(output, wait=wait)
+            return await opened.fetch(output, wait=wait, give_up=give_up)
 
     done = run_sync(main)
     goes_live = live and not done.waiting and not done.unsent
@@ -283,7 +287,7 @@ def cancel(
     return EXIT_OK
 
 
-def _opened(options: Config, console: Console) -> Any:
+def _opened(options: Config, console: Console) -> AbstractAsyncContextManager[Batches]:
     return open_batches(options, notify=lambda said: say(console, said))
 
 

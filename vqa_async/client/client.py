@@ -15,7 +15,7 @@ import random
 import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -293,12 +293,16 @@ class VLMClient:
             VQAError: it cannot be made; nothing hangs on the error.
         """
         course = Course(record, None, lambda: False, lambda _: None, self.spending)
-        try:
-            async with self._images.prepare(record.images, record.folder) as images:
-                course.images = images
-                yield self._first_body(course)
-        except VQAError as error:
-            raise self._settled(error, course) from None
+        async with AsyncExitStack() as stack:
+            try:
+                preparing = self._images.prepare(record.images, record.folder)
+                course.images = await stack.enter_async_context(preparing)
+                body = self._first_body(course)
+            except VQAError as error:
+                raise self._settled(error, course) from None
+            except Exception as error:
+                raise self._settled(_unexpected(error), course) from None
+            yield body
 
     def _first_body(self, course: Course) -> Body:
         record = course.record

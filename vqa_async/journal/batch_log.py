@@ -126,6 +126,22 @@ class BatchLog:
         stem = self.path.name.removesuffix(".batches.jsonl")
         return self.path.with_name(f"{stem}.batch-{number:04}.{what}.jsonl")
 
+    def remove_leftovers(self) -> None:
+        """Remove the files that no step needs any more, as a killed process may have left them."""
+        for part in self.parts.values():
+            if part.step in ("created", "fetched"):
+                self.requests_of(part.number).unlink(missing_ok=True)
+            if part.step == "fetched":
+                self.records_of(part.number).unlink(missing_ok=True)
+        unfinished = self.next_number
+        for path in (self.requests_of(unfinished), self.records_of(unfinished)):
+            path.unlink(missing_ok=True)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the part that is made next."""
+        return max(self.parts, default=0) + 1
+
     def require_none_pending(self, output: Path) -> None:
         """Refuse to ask about records that wait in batches.
 
