@@ -103,7 +103,9 @@ async def _state(desk: Desk, part: Part, give_up: bool) -> BatchState:
 async def fetch_ended(desk: Desk, output: str | os.PathLike[str], *, give_up: bool) -> Fetched:
     """Fetch the batches of ``output`` that are over; see ``Batches.fetch``."""
     paths = JournalPaths.of(output)
-    found = await states(desk, log_of(output), give_up=give_up)
+    log = log_of(output)
+    log.remove_leftovers()
+    found = await states(desk, log, give_up=give_up)
     ended = [one for one in found if one.state is not None and one.state.is_over]
     fetched = Fetched()
     if ended:

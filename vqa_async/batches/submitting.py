@@ -127,6 +127,7 @@ class _Submission:
     async def _work(self) -> None:
         self._begin()
         self._log.remove_leftovers()
+        self._log.remove_unfinished()
         for part in self._log.pending:
             if part.step != "created":
                 await self._send(part)
@@ -134,7 +135,7 @@ class _Submission:
         await self._fill()
         async with self._writing:
             await self._finish_file()
-        self._log.remove_leftovers()
+        self._log.remove_unfinished()
         assert self._log.submission is not None
         self._log.note(replace(self._log.submission, is_complete=True))
 

@@ -133,8 +133,11 @@ class BatchLog:
                 self.requests_of(part.number).unlink(missing_ok=True)
             if part.step == "fetched":
                 self.records_of(part.number).unlink(missing_ok=True)
-        unfinished = self.next_number
-        for path in (self.requests_of(unfinished), self.records_of(unfinished)):
+
+    def remove_unfinished(self) -> None:
+        """Remove the files of the part that was being filled; only for who holds the output's lock."""
+        number = self.next_number
+        for path in (self.requests_of(number), self.records_of(number)):
             path.unlink(missing_ok=True)
 
     @property
