@@ -26,7 +26,8 @@ from vqa_async.journal import BatchLog, JournalPaths
 from vqa_async.transport import AiohttpTransport, Request, Response
 
 providers._SETTLES_S = 0.05  # the endpoint is on this machine
-RECORDS, IN_A_BATCH = 7, 3
+_NEVER = 10_000
+RECORDS, IN_A_BATCH = 3, 2
 
 
 class Moments:
@@ -98,7 +99,7 @@ def check(folder: Path, base_url: str, before: set[str]) -> None:
     key = json.loads((folder / "out.batches.jsonl").read_text().splitlines()[0])["key"]
     made = [batch for batch in listed(base_url, "batches") if batch["id"] not in before]
     names = sorted(batch["metadata"]["vqa_async_part"] for batch in made)
-    assert names == [f"vqa-{key}-{number:04}" for number in (1, 2, 3)], names
+    assert names == [f"vqa-{key}-{number:04}" for number in (1, 2)], names
     lines = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert sorted(line["id"] for line in lines) == [f"r{n}" for n in range(RECORDS)]
     assert {line["_meta"]["batch"] for line in lines} == {batch["id"] for batch in made}
@@ -126,10 +127,11 @@ def main(base_url: str, root: Path) -> int:
         async def fetch(batches: Batches, output: Path = output) -> None:
             await batches.fetch(output, wait=True)
 
-        is_through = forked(submit, config, moment)
-        assert forked(submit, config, 10_000)
-        is_through &= forked(fetch, config, moment)
-        assert forked(fetch, config, 10_000)
+        is_through = True
+        for work in (submit, fetch):
+            if not forked(work, config, moment):
+                is_through = False
+                assert forked(work, config, _NEVER)
         check(folder, base_url, before)
         moment += 1
     return moment

@@ -309,7 +309,7 @@ class Provider:
             reraise=True,
         )
 
-        async def called() -> T:  # the library awaits what is a coroutine function, not what gives a coroutine
+        async def called() -> T:  # tenacity awaits coroutine functions only, not all that gives one
             return await call()
 
         try:

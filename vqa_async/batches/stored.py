@@ -58,12 +58,7 @@ def stored_config(output: str | os.PathLike[str], given: Config) -> tuple[Config
         insecure=now.insecure or there.insecure,
         trust_env=now.trust_env or there.trust_env,
     )
-    mine = {
-        "timeouts": given.timeouts,
-        "retry": given.retry,
-        "limits": given.limits,
-        "batches": given.batches,
-    }
+    mine = {name: getattr(given, name) for name in _OF_NOW if getattr(given, name) != kept[name]()}
     return Config(**{**groups, **mine, "endpoint": endpoint}), submission.source
 
 
