@@ -59,6 +59,12 @@ def test_a_line_that_is_for_nobody_is_none(line: bytes) -> None:
     assert read_line(line) is None
 
 
+def test_half_a_character_in_a_reply_does_not_cost_it() -> None:
+    """A live reply with one is read too."""
+    line = read_line(b'{"custom_id":"a","response":{"status_code":200,"body":"\\ud83d"}}')
+    assert line == ("a", Response(200, {}, b'"\\ud83d"'))
+
+
 def test_a_reply_in_a_line_is_a_reply() -> None:
     """Of any status."""
     line = read_line(b'{"custom_id":"a","response":{"status_code":429,"body":{"x":1}},"error":null}')

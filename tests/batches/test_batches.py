@@ -344,6 +344,47 @@ async def test_lines_that_nobody_waits_for_are_passed_over(
     assert "were passed over" in said[0]
 
 
+async def test_a_line_longer_than_a_reply_may_be_is_passed_over(source: str, tmp_path: Path) -> None:
+    """Without reading it into memory; the lines around it count."""
+    output = tmp_path / "out.jsonl"
+
+    class Long(AiohttpTransport):
+        async def send(self, request: Request) -> Response:
+            if request.into is not None:
+                line = b'{"custom_id": "r0", "response": "' + b"x" * 150_000 + b'"}'
+                request.into(line + b"\n")
+            return await super().send(request)
+
+    async with running_server() as server, Long() as transport:
+        config = options(server, max_response_bytes=65_536)
+        async with open_batches(config, transport=transport) as batches:
+            await batches.submit(source, output)
+            assert (await batches.fetch(output, wait=True)).succeeded == 30
+
+
+async def test_an_answer_without_room_for_a_word_may_be_asked_again(source: str, tmp_path: Path) -> None:
+    """Below the ceiling, as in a live run; without one it failed for good."""
+
+    class Empty(AiohttpTransport):
+        async def send(self, request: Request) -> Response:
+            if request.into is not None:
+                choice = {"message": {"content": ""}, "finish_reason": "length"}
+                for number in range(30):
+                    response = {"status_code": 200, "body": {"choices": [choice]}}
+                    line = {"custom_id": f"r{number}", "response": response}
+                    request.into(json.dumps(line).encode() + b"\n")
+                return Response(200, {}, b"")
+            return await super().send(request)
+
+    async with running_server() as server, Empty() as transport:
+        for name, ceiling, retryable in (("a", None, 0), ("b", 50, 30)):
+            config = options(server, max_tokens=5, max_tokens_ceiling=ceiling, batch_requests=30)
+            async with open_batches(config, transport=transport) as batches:
+                await batches.submit(source, tmp_path / f"{name}.jsonl")
+                fetched = await batches.fetch(tmp_path / f"{name}.jsonl", wait=True)
+                assert (fetched.failed, fetched.retryable) == (30, retryable)
+
+
 async def test_a_key_that_a_result_repeats_is_in_no_file(source: str, tmp_path: Path) -> None:
     """Whatever the provider writes, and no header is in the log of batches."""
     key, header = "sk-canary-0123456789abcdef", "X-Gateway: token-canary-987654321"

@@ -56,9 +56,7 @@ def test_records_are_handed_in_waited_for_and_the_failed_asked_live(tmp_path: Pa
         assert json.loads(again.stdout) == {
             "records": 0, "failures_by_type": {}, "skipped": 30, "batches": [],
         }  # fmt: skip
-        live = command(
-            "run", "in.jsonl", "-o", "out.jsonl", "--base-url", url, "--model", "looks-1", cwd=tmp_path
-        )
+        live = command("run", "in.jsonl", "-o", "out.jsonl", "--base-url", url, "--model", "looks-1")
         assert live.returncode == 2
         assert "--despite-batches" in live.stderr
         state = command("status", "out.jsonl")

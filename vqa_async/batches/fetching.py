@@ -29,6 +29,9 @@ from vqa_async.journal.replay import SUCCEEDED
 from vqa_async.journal.writer import disk_error
 from vqa_async.models import Failure, Result
 
+_AROUND_BYTES = 1 << 16
+"""What a line of results has around the reply in it."""
+
 _TOGETHER = 128
 """Results that are handed to the journal at once."""
 
@@ -208,7 +211,7 @@ class _PartFetch:
         path = self._log.results_of(self._part.number, number)
         try:
             await self._desk.provider.download(file_id, path)
-            for data in _results(path):
+            for data in _results(path, self._desk.config.limits.max_response_bytes + _AROUND_BYTES):
                 await self._take(read_line(data), records)
         except OSError as error:
             raise disk_error(path, error) from None
@@ -275,8 +278,14 @@ def _places(path: Path) -> dict[str, int]:
     return {names(line)[0]: place for place, line in lines_of(path)}
 
 
-def _results(path: Path) -> Iterator[bytes]:
-    return (line for _, line in lines_of(path) if line.strip())
+def _results(path: Path, most_bytes: int) -> Iterator[bytes]:
+    """The lines of a file of results; of one that is longer than any reply may be, only that it is there."""
+    with path.open("rb") as file:
+        while line := file.readline(most_bytes):
+            if line.strip():
+                yield line if len(line) < most_bytes or line.endswith(b"\n") else b""
+            while len(line) == most_bytes and not line.endswith(b"\n"):
+                line = file.readline(most_bytes)
 
 
 def _record_at(records: BinaryIO, place: int) -> Waiting:

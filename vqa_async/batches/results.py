@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import orjson
-
 from vqa_async.chat import printable
 from vqa_async.errors import BatchError
+from vqa_async.journal.json_text import from_json, to_json
 from vqa_async.transport import Response
 
 _CODES = frozenset(["batch_expired", "batch_cancelled", "batch_failed"])
@@ -30,8 +29,8 @@ class Line(NamedTuple):
 def read_line(line: bytes) -> Line | None:
     """The result in ``line``; None where it is none that could be told whose it is."""
     try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        value = from_json(line)
+    except ValueError:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("custom_id"), str):
         return None
@@ -41,7 +40,7 @@ def read_line(line: bytes) -> Line | None:
 def _outcome(value: dict[str, Any]) -> Response | BatchError:
     response = value.get("response")
     if isinstance(response, dict) and isinstance(response.get("status_code"), int):
-        return Response(response["status_code"], {}, orjson.dumps(response.get("body")))
+        return Response(response["status_code"], {}, to_json(response.get("body")))
     error = value.get("error")
     error = error if isinstance(error, dict) else {}
     code, message = error.get("code"), error.get("message")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
-from vqa_async.config import Config, Endpoint, option_classes
+from vqa_async.config import Config, Endpoint, JournalOptions, option_classes
 from vqa_async.errors import ConfigError, InputError
 from vqa_async.journal import BatchLog, JournalPaths
 
@@ -44,7 +44,9 @@ def stored_config(output: str | os.PathLike[str], given: Config) -> tuple[Config
     submission = log_of(output).submission
     assert submission is not None
     kept = option_classes()
-    groups = {name: kept[name](**values) for name, values in submission.config.items() if name in kept}
+    groups = {name: _made(kept[name], values) for name, values in submission.config.items() if name in kept}
+    # What was allowed once is not allowed for good.
+    groups["journal"] = JournalOptions(groups["journal"].fsync, groups["journal"].fsync_interval)
     there, now = groups["endpoint"], given.endpoint
     named = given.endpoints[0].base_url if given.endpoints else now.base_url[0]
     if named not in (submission.endpoint, Endpoint().base_url[0]):
@@ -60,6 +62,12 @@ def stored_config(output: str | os.PathLike[str], given: Config) -> tuple[Config
     )
     mine = {name: getattr(given, name) for name in _OF_NOW if getattr(given, name) != kept[name]()}
     return Config(**{**groups, **mine, "endpoint": endpoint}), submission.source
+
+
+def _made(group: Any, values: dict[str, Any]) -> Any:
+    """A group of options; those that this version does not know are passed over."""
+    known = {option.name for option in fields(group)}
+    return group(**{name: value for name, value in values.items() if name in known})
 
 
 def kept_config(config: Config) -> dict[str, Any]:

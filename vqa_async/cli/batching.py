@@ -253,7 +253,7 @@ def fetch(
             json=json,
             quiet=quiet,
         )
-    code = EXIT_STOPPED if done.waiting or done.unsent else EXIT_SOME_FAILED if done.failed else EXIT_OK
+    code = _fetch_code(done, output)
     emit(_json({"exit_code": code, **asdict(done)}) if json else JournalPaths.of(output).successes)
     return code
 
@@ -356,6 +356,13 @@ def _state_json(one: PartState) -> dict[str, Any]:
         "completed": state.completed if state else part.counts.get("succeeded", 0),
         "failed": state.failed if state else part.counts.get("failed", 0),
     }
+
+
+def _fetch_code(done: Fetched, output: Path) -> int:
+    """As of a run: 3 where something is still to come, 1 where a record has failed, now or before."""
+    if done.waiting or done.unsent:
+        return EXIT_STOPPED
+    return EXIT_SOME_FAILED if done.failed or JournalPaths.of(output).failures.exists() else EXIT_OK
 
 
 def _fetched(done: Fetched, output: Path, *, live: bool) -> list[str]:

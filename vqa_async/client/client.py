@@ -336,6 +336,8 @@ class VLMClient:
             error = reason
         if isinstance(error, RequestError):
             error.endpoint = endpoint.url
+            # Live it would be asked again at once: so whoever asks live next may.
+            error.retryable |= self._reasks is not None and self._reasks.would_ask_again(course, error)
         return Failure(record, self._settled(error, course), 1, time.time())
 
     def _settled(self, error: VQAError, course: Course) -> VQAError:

@@ -144,6 +144,11 @@ class Reasks:
         self.begin(course)
         return self._asking(course).body(course, self.forms, self.forms.best())[0]
 
+    def would_ask_again(self, course: Course, error: RequestError) -> bool:
+        """Whether it is for want of room that there is no answer, and there is more."""
+        is_cut_off = isinstance(error, ResponseError) and error.cut_off
+        return is_cut_off and self._more_room(course, Usage()) is not None
+
     def _ask_again(self, course: Course, answer: NotGood) -> None:
         """Change what is asked, so that a better answer may come; else raise the error that this one is."""
         asking, error = self._asking(course), answer.error
