@@ -23,6 +23,7 @@ from vqa_async.errors import (
     EndpointNotFound,
     InputError,
     JournalDamaged,
+    ServerError,
     TransportError,
 )
 from vqa_async.server import RunningServer, running_server
@@ -434,18 +435,84 @@ async def test_requests_that_were_removed_are_missed(
             await batches.submit(source, output)
 
 
-async def test_a_full_disk_ends_a_fetch_in_a_sentence(
+async def test_a_disk_that_fails_ends_a_fetch_in_a_sentence(
     server: RunningServer, source: str, tmp_path: Path
 ) -> None:
     """Nothing is lost by it."""
     output = tmp_path / "out.jsonl"
     async with opened(server) as batches:
         await batches.submit(source, output)
-        (tmp_path / "out.batch-0001.results-1.jsonl").symlink_to("/dev/full")
+        in_the_way = tmp_path / "out.batch-0002.results-1.jsonl"
+        in_the_way.mkdir()
         with pytest.raises(DiskError):
             await batches.fetch(output, wait=True)
-        (tmp_path / "out.batch-0001.results-1.jsonl").unlink(missing_ok=True)
+        in_the_way.rmdir()
+        assert len(lines(output)) == 12
+        assert (await batches.fetch(output, wait=True)).succeeded == 18
+    assert by_number(lines(output)) == ALL
+
+
+async def test_a_disk_that_fails_ends_a_submission_in_a_sentence(
+    server: RunningServer, source: str, tmp_path: Path
+) -> None:
+    """And the next one goes on."""
+    output = tmp_path / "out.jsonl"
+    async with opened(server) as batches:
+        in_the_way = tmp_path / "out.batch-0002.requests.jsonl"
+        in_the_way.mkdir()
+        with pytest.raises(DiskError):
+            await batches.submit(source, output)
+        in_the_way.rmdir()
+        assert [part.number for part in (await batches.submit(source, output)).parts] == [2, 3]
         assert (await batches.fetch(output, wait=True)).succeeded == 30
+
+
+async def test_links_planted_in_the_way_are_not_followed(
+    server: RunningServer, source: str, tmp_path: Path
+) -> None:
+    """Requests, records and results are new files."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for what in ("requests", "records", "results-1"):
+        (tmp_path / f"out.batch-0001.{what}.jsonl").symlink_to(victim)
+    async with opened(server) as batches:
+        await batches.submit(source, tmp_path / "out.jsonl")
+        assert (await batches.fetch(tmp_path / "out.jsonl", wait=True)).succeeded == 30
+    assert victim.read_text() == "mine"
+
+
+async def test_what_came_before_a_download_that_fails_is_kept(source: str, tmp_path: Path) -> None:
+    """The rest is fetched the next time; torn ends of the output are said."""
+    output = tmp_path / "out.jsonl"
+    said: list[str] = []
+
+    class NoErrors(AiohttpTransport):
+        async def send(self, request: Request) -> Response:
+            self.downloads += request.into is not None
+            if request.into is not None and self.downloads > 1:
+                return Response(503, {}, b"")
+            return await super().send(request)
+
+        downloads = 0
+
+    async with running_server(error_rate="500=0.3") as server:
+        config = options(server, batch_requests=30, max_attempts=2)
+        async with NoErrors() as transport, open_batches(config, transport=transport) as batches:
+            await batches.submit(source, output)
+            with pytest.raises(ServerError):
+                await batches.fetch(output, wait=True)
+        answered = len(lines(output))
+        assert 0 < answered < 30
+        with output.open("a") as file:
+            file.write('{"torn')
+        async with open_batches(config, notify=said.append) as batches:
+            fetched = await batches.fetch(output, wait=True)
+            assert (fetched.succeeded, fetched.failed) == (0, 30 - answered)
+            assert "torn" in said[0] or "unfinished" in said[0]
+            with output.open("a") as file:
+                file.write('{"torn')
+            await batches.submit(source, output)
+            assert len(said) > 1
 
 
 # --- what cannot be ----------------------------------------------------------------------------------------

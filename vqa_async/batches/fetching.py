@@ -8,10 +8,11 @@ fetched again, and then what has an answer is passed over.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -185,7 +186,7 @@ class _PartFetch:
         self._tally = tally
         self._own = Tally()
         self._places: dict[str, int] = {}  # of the records that no result was met for, by custom_id
-        self._appends: list[Awaitable[None]] = []
+        self._appends: list[asyncio.Future[None]] = []
         self._strange = 0
 
     async def run(self) -> Part:
@@ -196,11 +197,13 @@ class _PartFetch:
             raise JournalDamaged(
                 f"{path} is gone, which says whose the answers of {self._part.batch_id} are. Put it back."
             ) from None
-        with path.open("rb") as records:
-            for number, file_id in enumerate(self._state.files, 1):
-                await self._take_file(file_id, records, number)
-            await self._take_rest(records)
-        await self._flush()
+        try:
+            with path.open("rb") as records:
+                for number, file_id in enumerate(self._state.files, 1):
+                    await self._take_file(file_id, records, number)
+                await self._take_rest(records)
+        finally:
+            await self._flush()  # whatever ends this, what was read is kept
         self._tell()
         counts = {"succeeded": self._own.succeeded, "failed": self._own.failed}
         return replace(
@@ -216,7 +219,8 @@ class _PartFetch:
         except OSError as error:
             raise disk_error(path, error) from None
         finally:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     async def _take(self, line: Line | None, records: BinaryIO) -> None:
         place = None if line is None else self._places.pop(line.custom_id, None)
@@ -252,7 +256,7 @@ class _PartFetch:
             return  # answered by a fetch that was interrupted, or live meanwhile
         self._tally.count(result)
         self._own.count(result)
-        self._appends.append(self._journal.append(result))
+        self._appends.append(asyncio.ensure_future(self._journal.append(result)))
         if len(self._appends) >= _TOGETHER:
             await self._flush()
 

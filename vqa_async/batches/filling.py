@@ -11,7 +11,7 @@ from vqa_async.batches.records import custom_id, encode
 from vqa_async.chat import Body
 from vqa_async.config import BatchOptions
 from vqa_async.errors import RecordError
-from vqa_async.journal.replacing import sync_file, sync_folder
+from vqa_async.journal.replacing import open_fresh, sync_file, sync_folder
 from vqa_async.models import Record
 
 ENDPOINT = "/v1/chat/completions"
@@ -35,8 +35,8 @@ class RequestFile:
         self._options = options
         self._opening = opening
         self._folder = requests.parent
-        self._requests: BinaryIO = requests.open("wb", buffering=1 << 20)
-        self._records: BinaryIO = records.open("wb", buffering=1 << 20)
+        self._requests: BinaryIO = open_fresh(requests)
+        self._records: BinaryIO = open_fresh(records)
         self.count = 0
         self.size = 0
 

@@ -32,6 +32,7 @@ from vqa_async.errors import (
     ResponseError,
     TransportError,
 )
+from vqa_async.journal.replacing import open_fresh
 from vqa_async.journal.writer import disk_error
 from vqa_async.retry import next_wait
 from vqa_async.transport import FileBody, Request, Transport
@@ -237,11 +238,11 @@ class Provider:
         """Write the content of a file to ``path``.
 
         Raises:
-            DiskError: it cannot be written there.
+            DiskError, OSError: it cannot be written there.
         """
 
         async def download() -> None:
-            with path.open("wb") as file:
+            with open_fresh(path) as file:
                 request = self._request(
                     "GET",
                     f"files/{quote(file_id, safe='')}/content",
