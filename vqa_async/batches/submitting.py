@@ -231,9 +231,8 @@ class _Submission:
     async def _send(self, part: Part) -> None:
         sent = await send(self._desk.provider, self._log, part)
         self._sent.append(sent)
-        self._desk.notify(
-            f"Batch {sent.number}: {sent.requests:,} records, {sent.bytes / 1e6:,.1f} MB, is {sent.batch_id}."
-        )
+        records = "1 record" if sent.requests == 1 else f"{sent.requests:,} records"
+        self._desk.notify(f"Batch {sent.number}: {records}, {sent.bytes / 1e6:,.1f} MB, is {sent.batch_id}.")
 
     async def _fail(self, failure: Failure) -> None:
         await self._journal.append(failure)

@@ -329,7 +329,7 @@ def _part_json(requests: int, batch_id: str) -> dict[str, Any]:
 
 def _state_line(one: PartState) -> str:
     part, state = one.part, one.state
-    what = f"Batch {part.number}  {part.requests:,} records, {part.bytes / 1e6:,.1f} MB"
+    what = f"Batch {part.number}  {count(part.requests, 'record')}, {part.bytes / 1e6:,.1f} MB"
     if part.step == "fetched":
         counts = part.counts
         return (
