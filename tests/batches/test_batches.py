@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from vqa_async.errors import (
     ServerError,
     TransportError,
 )
+from vqa_async.journal import BatchLog
 from vqa_async.server import RunningServer, running_server
 from vqa_async.testing import FakeTransport
 from vqa_async.transport import AiohttpTransport, Request, Response
@@ -269,6 +271,35 @@ async def test_a_provider_that_refuses_stops_the_submission_and_it_goes_on_later
             submitted = await batches.submit(source, tmp_path / "out.jsonl")
             assert [part.requests for part in submitted.parts] == [12, 12, 6]
             assert (await batches.fetch(tmp_path / "out.jsonl", wait=True)).succeeded == 30
+
+
+async def test_what_a_submission_that_was_cut_short_has_left_is_not_taken_for_failed(
+    server: RunningServer, source: str, tmp_path: Path
+) -> None:
+    """So nothing of it is asked live, at another price, until it is handed in."""
+    output = tmp_path / "out.jsonl"
+
+    class OnlyOne(AiohttpTransport):
+        async def send(self, request: Request) -> Response:
+            self.uploads += request.file is not None
+            if self.uploads > 1:
+                return Response(403, {}, b"")
+            return await super().send(request)
+
+        uploads = 0
+
+    async with OnlyOne() as transport, open_batches(options(server), transport=transport) as batches:
+        with pytest.raises(AuthError):
+            await batches.submit(source, output)
+    async with opened(server) as batches:
+        fetched = await batches.fetch(output, wait=True)
+        assert (fetched.succeeded, fetched.waiting, fetched.unsent) == (12, 0, 1)
+        log = BatchLog(tmp_path / "out.batches.jsonl")
+        log.note(replace(log.parts[2], step="fetched"))  # as if the second had never been begun
+        assert (await batches.fetch(output, wait=True)).unsent == 1
+        assert len((await batches.submit(source, output)).parts) == 2
+        fetched = await batches.fetch(output, wait=True)
+        assert (fetched.succeeded, fetched.unsent) == (18, 0)
 
 
 async def test_an_uploaded_file_that_has_gone_is_uploaded_again(

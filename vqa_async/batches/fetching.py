@@ -55,7 +55,7 @@ class Fetched:
         retryable: those of the failed that a run asks about again.
         prompt_tokens, completion_tokens: as the provider counted them.
         waiting: batches that are not over; ``records_waiting`` the records in them.
-        unsent: parts whose submission was interrupted.
+        unsent: parts that are still to be handed in, because their submission was interrupted.
     """
 
     parts: int = 0
@@ -119,8 +119,15 @@ async def fetch_ended(desk: Desk, output: str | os.PathLike[str], *, give_up: bo
         fetched,
         waiting=len(waiting),
         records_waiting=sum(part.requests for part in waiting),
-        unsent=sum(one.part.is_pending and one.state is None for one in found),
+        unsent=_unsent(log, found),
     )
+
+
+def _unsent(log: BatchLog, found: list[PartState]) -> int:
+    """Parts that are still to be handed in; of a submission that was cut short at least the next one."""
+    unsent = sum(one.part.is_pending and one.state is None for one in found)
+    assert log.submission is not None
+    return unsent or int(not log.submission.is_complete)
 
 
 async def _fetch(desk: Desk, paths: JournalPaths, ended: list[PartState]) -> Fetched:
