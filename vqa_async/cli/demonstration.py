@@ -9,7 +9,7 @@ from rich.console import Console
 
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
-from vqa_async.cli.progress import Display
+from vqa_async.watch.display import Display
 from vqa_async.cli.texts import ending, exit_code
 from vqa_async.engine import RunSummary
 from vqa_async.errors import ConfigError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import open_console
-from vqa_async.cli.progress import Display
+from vqa_async.watch.display import Display
 from vqa_async.cli.running import finish, interruptible
 from vqa_async.cli.signals import Interrupts
 from vqa_async.cli.startup import raise_descriptor_limit
