@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from vqa_async.cli.progress import Rates, progress_line
+
 from vqa_async.cli.texts import count, duration
 from vqa_async.endpoints import EndpointStatistics
 from vqa_async.events import RunStatistics

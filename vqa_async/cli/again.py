@@ -1,11 +1,11 @@
-"""The command that was typed, to be shown once more: what a person can copy, without what must not be shown."""
+"""The command that was typed, to be shown once more, without what must not be shown."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 
-_SECRET = "--header"
+_HEADER = "--header"
 _ONCE = ("--retry-failed", "--json", "--quiet", "-q", "--repair")
 
 
@@ -16,11 +16,11 @@ def typed_again(arguments: Sequence[str]) -> str:
     for word in arguments:
         if hides_next:
             words.append(_hidden(word))
-        elif word.startswith(f"{_SECRET}="):
-            words.append(f"{_SECRET}={_hidden(word.partition('=')[2])}")
+        elif word.startswith(f"{_HEADER}="):
+            words.append(f"{_HEADER}={_hidden(word.partition('=')[2])}")
         elif word.partition("=")[0] not in _ONCE:
             words.append(word)
-        hides_next = word == _SECRET
+        hides_next = word == _HEADER
     return shlex.join(["vqa-async", *words])
 
 

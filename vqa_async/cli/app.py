@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from vqa_async.cli.console import OutputLost, emit, open_console, say
 from vqa_async.cli.again import typed_again
+from vqa_async.cli.console import OutputLost, emit, open_console, say
 from vqa_async.cli.exits import EXIT_CLOSED, EXIT_STOPPED, EXIT_USAGE
 from vqa_async.cli.layers import layers, named_endpoints, split_variable
 from vqa_async.cli.menu import ABOUT, LOOK, PASS_ON, RUN, SERVE, START, Formatter, examples
@@ -65,7 +65,8 @@ app = App(
         "vqa-async demo                                   no endpoint, no key needed",
         "vqa-async run photos/ -o out.jsonl --base-url http://HOST/v1 --model NAME",
         "vqa-async status out.jsonl --watch               from another terminal",
-        "vqa-async export out.jsonl -o train.json         VQA_ variables set options",
+        "vqa-async export out.jsonl -o train.json",
+        "vqa-async run --help                             all options, more examples",
     ),
     version=lambda: _version(),
     help_format="plaintext",
@@ -278,7 +279,7 @@ def check(
     images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
     json: Annotated[bool, Parameter(group=_RESULTS)] = False,
 ) -> int:
-    """Look at every record and image of INPUT, and estimate what a run will take.
+    """Look at every record of INPUT, and estimate a run.
 
     With --model the endpoint is asked too: its models, and one record of the input,
     which is paid for; --offline asks nothing.
@@ -330,10 +331,10 @@ def check(
 def status(
     output: Annotated[Path, Parameter(env_var=())], /, *, json: bool = False, watch: bool = False
 ) -> int:
-    """How an output stands, finished or going on: done, failed by type, left, rate, tokens, time left.
+    """How an output stands, finished or going on.
 
-    It reads the files alone and does not disturb the run. What is only in the memory of a
-    run (requests in flight, pauses of endpoints) is on the run's own terminal.
+    Done, failed by type, left, rate, tokens, cost, time left, what stopped it. It reads files alone and
+    does not disturb the run.
 
     Parameters
     ----------
@@ -501,7 +502,9 @@ def prompts(
 @app.command(
     sort_key=1,
     group=START,
-    help_epilogue=examples("vqa-async init work", "cd work && vqa-async check data/image_vqa/sample_data.json"),
+    help_epilogue=examples(
+        "vqa-async init work", "cd work && vqa-async check data/image_vqa/sample_data.json"
+    ),
 )
 def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
     """Make a workspace: vqa.toml, sample data with images, and the pipeline script image_vqa.py.
@@ -520,11 +523,12 @@ def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
     return 0
 
 
-@app.command(
-    sort_key=0, group=START, help_epilogue=examples("vqa-async demo", "vqa-async demo my-folder")
-)
+@app.command(sort_key=0, group=START, help_epilogue=examples("vqa-async demo", "vqa-async demo my-folder"))
 def demo(folder: Annotated[Path, Parameter(env_var=())] = Path("demo"), /) -> int:
-    """Start the embedded endpoint, run the sample data through it, export JSON. No key, no network.
+    """Try it on sample data: no key, no network.
+
+    Starts the embedded endpoint, runs the sample data through it and exports the answers.
+
 
     Parameters
     ----------
@@ -554,13 +558,13 @@ app.command(  # by name: its options live with the server, which only this comma
     sort_key=8,
     group=ABOUT,
     help_epilogue=examples(
-        "eval \"$(vqa-async completion bash)\"           this shell; or in ~/.bashrc",
+        'eval "$(vqa-async completion bash)"           this shell; or in ~/.bashrc',
         "vqa-async completion zsh > ~/.zfunc/_vqa-async",
         "vqa-async completion fish > ~/.config/fish/completions/vqa-async.fish",
     ),
 )
 def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
-    """Print the completion of commands and options for a shell.
+    """Print the completion of commands for a shell.
 
     Parameters
     ----------

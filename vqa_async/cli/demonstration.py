@@ -9,12 +9,12 @@ from rich.console import Console
 
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
-from vqa_async.watch.display import Display
 from vqa_async.cli.texts import ending, exit_code
 from vqa_async.engine import RunSummary
 from vqa_async.errors import ConfigError
 from vqa_async.export import export
 from vqa_async.server import running_server
+from vqa_async.watch.display import Display
 from vqa_async.workspace import create_workspace
 
 SAMPLE = Path("data") / "image_vqa" / "sample_data.json"

@@ -30,8 +30,9 @@ _ADVICE = {
 """By code, where there is more to say than whether it may pass."""
 
 _PASSING = frozenset(
-    "auth connect dns endpoint_not_found html_response insufficient_quota malformed_response model_not_found"
-    " overloaded protocol rate_limited reset server_error tls_broken transport unexpected_stream".split()
+    ("auth", "connect", "dns", "endpoint_not_found", "html_response", "insufficient_quota")
+    + ("malformed_response", "model_not_found", "overloaded", "protocol", "rate_limited", "reset")
+    + ("server_error", "tls_broken", "transport", "unexpected_stream")
 )
 """Codes of what may pass by itself, or once the endpoint is mended; the next run tries it again."""
 

@@ -12,7 +12,6 @@ from rich.console import Console
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.exits import EXIT_STOPPED
-from vqa_async.watch.display import Display, Form
 from vqa_async.cli.reviewing import review_line
 from vqa_async.cli.signals import Interrupts, interrupts
 from vqa_async.cli.startup import raise_descriptor_limit
@@ -21,6 +20,7 @@ from vqa_async.config import Config
 from vqa_async.engine import Engine, RunSummary
 from vqa_async.sources import InputFormat
 from vqa_async.stages import Stages, has_stages
+from vqa_async.watch.display import Display, Form
 
 
 def run_job(

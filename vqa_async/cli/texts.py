@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
+from vqa_async.cli.facts import Row, failure_rows, table
 from vqa_async.engine import RunSummary
 from vqa_async.errors import BudgetReached, RateLimited, ServerError, VQAError
 from vqa_async.events import RunStatistics
-from vqa_async.cli.facts import Row, failure_rows, table
 from vqa_async.journal import JournalPaths
 from vqa_async.quality import Review
 from vqa_async.watch.words import count, duration, money, rate
@@ -64,7 +64,9 @@ def headline(summary: RunSummary) -> str:
     """How it ended, in a line."""
     s = summary.statistics
     earlier = f", {s.skipped - s.skipped_failed:,} answered before" if s.skipped > s.skipped_failed else ""
-    return f"{_headline(summary)}: {s.succeeded:,} answered{earlier}, {_failed(s)} in {duration(s.elapsed_s)}."
+    return (
+        f"{_headline(summary)}: {s.succeeded:,} answered{earlier}, {_failed(s)} in {duration(s.elapsed_s)}."
+    )
 
 
 def closing_rows(summary: RunSummary) -> list[Row]:

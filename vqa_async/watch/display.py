@@ -25,6 +25,8 @@ from vqa_async.events import (
     RunStarted,
     RunStopping,
 )
+from vqa_async.journal import JournalPaths
+from vqa_async.journal.lock import publish
 from vqa_async.models import AttemptFailed, Failure
 from vqa_async.watch.errors_seen import ErrorsSeen
 from vqa_async.watch.events import event_facts, event_line, progress_facts
@@ -39,6 +41,7 @@ from vqa_async.watch.words import count
 
 LIVE_EVERY_S = 0.5
 PLAIN_EVERY_S = 10.0
+PUBLISH_EVERY_S = 1.0
 
 HINT_AFTER_S = 1.0
 """How long a run must go on after a failed attempt before it is shown."""
@@ -61,7 +64,7 @@ class Display:
         self._is_json = form == "json"
         self._speed = Speedometer()
         self._errors = ErrorsSeen()
-        self._title = ""
+        self._output = ""
         self._shown_errors: set[str] = set()
         self._hints: list[asyncio.TimerHandle] = []
         self.run_id = secrets.token_hex(6)
@@ -78,7 +81,7 @@ class Display:
             case RecordFinished(result=Failure() as failure):
                 self._errors.failed(failure.error)
             case RunStarted(output=output):
-                self._title = Path(output).name
+                self._output = output
             case RunStopping():
                 self.is_stopping = True
                 self._drop_hints()
@@ -147,13 +150,24 @@ class Display:
         """Show how ``engine`` fares until the block is left."""
         # It may be the second engine that is watched.
         self._speed, self._errors, self.is_stopping = Speedometer(), ErrorsSeen(), False
-        task = asyncio.create_task(self._watch(engine), name="vqa-display")
+        tasks = [
+            asyncio.create_task(self._watch(engine), name="vqa-display"),
+            asyncio.create_task(self._publish(engine), name="vqa-publish"),
+        ]
         try:
             yield
         finally:
             self._drop_hints()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _publish(self, engine: Engine) -> None:
+        """Let other processes see how it goes (`vqa-async status`)."""
+        while True:
+            await asyncio.sleep(PUBLISH_EVERY_S)
+            if self._output and engine.is_running:  # else the lock is no longer ours
+                publish(JournalPaths.of(self._output).lock, progress_facts(self.snapshot(engine)))
 
     async def _watch(self, engine: Engine) -> None:
         if self._quiet:
@@ -174,7 +188,7 @@ class Display:
         look = Look(s.elapsed_s, s.succeeded + s.failed, s.prompt_tokens, s.completion_tokens)
         return snapshot_of(
             s,
-            title=self._title,
+            title=Path(self._output).name,
             speed=self._speed.look(look),
             time_left=self._speed.time_left(s.expected - s.seen, is_exact=s.expected_is_exact),
             errors=self._errors.views(),

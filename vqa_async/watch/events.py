@@ -25,7 +25,7 @@ def event_line(name: str, facts: dict[str, Any], *, run: str, time: float) -> st
 
 
 def event_facts(event: Event) -> tuple[str, dict[str, Any]] | None:
-    """Name and fields of what the engine reports; None where that is no news: a record that has its answer."""
+    """Name and fields of what the engine reports; None for a record that is answered: no news."""
     match event:
         case RunStarted(output=output, finished_before=before):
             return "run_started", {"output": output, "answered_before": before}
@@ -71,7 +71,9 @@ def progress_facts(s: Snapshot) -> dict[str, Any]:
         "in_flight": s.in_flight,
         "width": s.width,
         "retries": s.retried,
+        "rpm": round(s.rpm, 1),
         "waits_for": s.waits_for or None,
+        "is_held_up": s.is_held_up,
         # JSON has no infinity: a run of unknown end has a least time and no most
         "time_left_s": None if left is None else [_seconds(left.low_s), _seconds(left.high_s)],
         "endpoints": [asdict(one) for one in s.endpoints],

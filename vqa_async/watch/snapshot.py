@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -87,7 +87,7 @@ class Snapshot:
     failed: int = 0
     total: int = 0
     is_exact: bool = False
-    speed: Speed = Speed()
+    speed: Speed = field(default_factory=Speed)
     time_left: TimeLeft | None = None
     in_flight: int | None = None
     width: int = 0

@@ -1,4 +1,4 @@
-"""How fast a run goes, and when it ends, from looks at its counters. Decisions only: the clock is in the looks.
+"""How fast a run goes and when it ends, from looks at its counters. The clock is in the looks.
 
 The time left is a range, not a number: what is left, divided by the rate of the last minute, give or take
 two standard errors of that rate. The error is the larger of two: how much the rate differed between the
@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 NOW_S = 10.0
 """Seconds over which "now" is measured."""
@@ -147,7 +148,7 @@ def _spread(looks: Sequence[Look]) -> float:
     for look in looks:
         if look.at_s >= begin + len(edges) * (end - begin) / _SLICES and look.at_s > edges[-1].at_s:
             edges.append(look)
-    rates = [(b.finished - a.finished) / (b.at_s - a.at_s) for a, b in zip(edges, edges[1:], strict=False)]
+    rates = [(b.finished - a.finished) / (b.at_s - a.at_s) for a, b in pairwise(edges)]
     if len(rates) < 3:
         return 0.0
     mean = sum(rates) / len(rates)
