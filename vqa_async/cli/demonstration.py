@@ -15,6 +15,7 @@ from vqa_async.errors import ConfigError
 from vqa_async.export import export
 from vqa_async.server import running_server
 from vqa_async.watch.display import Display
+from vqa_async.watch.saying import say_as_it_is
 from vqa_async.workspace import create_workspace
 
 SAMPLE = Path("data") / "image_vqa" / "sample_data.json"
@@ -32,7 +33,7 @@ def run_demo(folder: Path) -> int:
     summary = run_sync(lambda: _answer(folder / SAMPLE, output, console))
     export(output, exported)
     for line in ending(summary):
-        say(console, line)
+        say_as_it_is(console, line)
     say(console, "The embedded endpoint measures pixels; it is no model. For answers of a model:")
     sample = shlex.quote(str(folder / SAMPLE))
     say(console, f"vqa-async run {sample} -o answers.jsonl --base-url http://HOST/v1 --model NAME")

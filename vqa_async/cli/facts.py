@@ -29,17 +29,17 @@ _ADVICE = {
 }
 """By code, where there is more to say than whether it may pass."""
 
-_PASSING = frozenset(
-    ("auth", "connect", "dns", "endpoint_not_found", "html_response", "insufficient_quota")
-    + ("malformed_response", "model_not_found", "overloaded", "protocol", "rate_limited", "reset")
-    + ("server_error", "tls_broken", "transport", "unexpected_stream")
-)
+_PASSING = {
+    *("auth", "connect", "dns", "endpoint_not_found", "html_response", "insufficient_quota"),
+    *("malformed_response", "model_not_found", "overloaded", "protocol", "rate_limited", "reset"),
+    *("server_error", "tls_broken", "transport", "unexpected_stream"),
+}
 """Codes of what may pass by itself, or once the endpoint is mended; the next run tries it again."""
 
 
 def table(rows: Iterable[Row]) -> list[str]:
-    """The rows as aligned lines. What came from elsewhere must be printable already."""
-    return [f"{name:<{_NAMES}}{said}" for name, said in rows]
+    """The rows as aligned lines, with nothing in them that a terminal could take for a command."""
+    return [f"{name:<{_NAMES}}{printable(said)}" for name, said in rows]
 
 
 def failure_rows(kinds: Mapping[str, int]) -> list[Row]:
@@ -49,7 +49,7 @@ def failure_rows(kinds: Mapping[str, int]) -> list[Row]:
         kinds: records by error code.
     """
     ranked = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
-    said = [f"{number:,} {printable(code)}: {advice(code)}" for code, number in ranked]
+    said = [f"{number:,} {code}: {advice(code)}" for code, number in ranked]
     return [("Failed" if at == 0 else "", line) for at, line in enumerate(said)]
 
 

@@ -21,6 +21,7 @@ from vqa_async.engine import Engine, RunSummary
 from vqa_async.sources import InputFormat
 from vqa_async.stages import Stages, has_stages
 from vqa_async.watch.display import Display, Form
+from vqa_async.watch.saying import say_as_it_is
 
 
 def run_job(
@@ -126,7 +127,7 @@ def _tell(console: Console, summary: RunSummary, code: int, again: str) -> None:
     first, *rest = ending(summary, again=again, more=_stage_lines(summary))
     say(console, first, style)
     for line in rest:
-        say(console, line)
+        say_as_it_is(console, line)
 
 
 def _stage_lines(summary: RunSummary) -> list[str]:

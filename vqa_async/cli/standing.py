@@ -15,7 +15,6 @@ import orjson
 from rich.console import Console
 
 from vqa_async.api import run_sync
-from vqa_async.chat import printable
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.facts import Row, failure_rows, table
 from vqa_async.cli.last_input import last_input
@@ -159,10 +158,10 @@ def _shown_left(found: Survey, left: int | None) -> str:
 def _rows(paths: JournalPaths, found: Survey, left: int | None, live: Snapshot | None) -> list[Row]:
     kinds = ", ".join(f"{count:,} {code}" for code, count in found.failures_by_type.most_common())
     rows = [
-        ("State", printable(_state(found))),
+        ("State", _state(found)),
         ("Started", _since(found)),
         ("Done", f"{found.replayed.succeeded:,}"),
-        ("Failed", f"{found.failed:,}{f' ({printable(kinds)})' if kinds else ''}"),
+        ("Failed", f"{found.failed:,}{f' ({kinds})' if kinds else ''}"),
         *(("", said) for _, said in failure_rows(found.failures_by_type)),
         ("Left", _shown_left(found, left)),
         *(_live_rows(live) if live else _last_rows(found)),
@@ -172,7 +171,7 @@ def _rows(paths: JournalPaths, found: Survey, left: int | None, live: Snapshot |
     if found.failed:
         rows.append(("Next run", f"tries {found.retryable:,} of the failed again; --retry-failed tries all"))
     if (reason := found.run.get("reason")) and not live:
-        rows.append(("Stopped", printable(str(reason))))
+        rows.append(("Stopped", str(reason)))
     if found.unreadable:
         rows.append(("Damage", f"{found.unreadable:,} lines are not as they were written"))
     rows.append(("Files", str(paths.successes)))
@@ -181,13 +180,13 @@ def _rows(paths: JournalPaths, found: Survey, left: int | None, live: Snapshot |
 
 
 def _live_rows(live: Snapshot) -> list[Row]:
-    errors = ", ".join(f"{e.failed + e.retried:,} {printable(e.code)}" for e in live.errors)
+    errors = ", ".join(f"{e.failed + e.retried:,} {e.code}" for e in live.errors)
     held = "" if live.in_flight is None else f"{live.in_flight:,} of {live.width:,}"
     return [
         ("Rate", f"{rate(live.speed.now)} now, {rate(live.speed.overall)} overall"),
         ("Time left", "" if live.time_left is None else str(live.time_left)),
         ("In flight", held),
-        ("Waits for", printable(live.waits_for)),
+        ("Waits for", live.waits_for),
         ("Retried", f"{live.retried:,}" if live.retried else ""),
         ("Errors", errors),
         ("Cost", "" if live.cost is None else f"{money(live.cost)} in this run"),
@@ -209,7 +208,7 @@ def _last_rows(found: Survey) -> list[Row]:
 
 def _endpoint_rows(found: Survey) -> list[Row]:
     said = [
-        f"{printable(host_of(url))}: {answers:,} answered, {duration(seconds / answers)} each"
+        f"{host_of(url)}: {answers:,} answered, {duration(seconds / answers)} each"
         for url, (answers, seconds) in sorted(found.endpoints.items(), key=lambda item: -item[1][0])
     ]
     return [("Endpoints" if at == 0 else "", line) for at, line in enumerate(said[:8])]

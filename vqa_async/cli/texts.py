@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vqa_async.chat import printable
 from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
 from vqa_async.cli.facts import Row, failure_rows, table
 from vqa_async.engine import RunSummary
@@ -36,14 +37,18 @@ def ending(summary: RunSummary, *, again: str = "", more: Sequence[str] = ()) ->
     """
     s = summary.statistics
     if summary.state == "finished" and summary.reason and not s.seen:
-        return [f"Done: {summary.reason}, from earlier runs.", *more]
+        return [printable(line) for line in (f"Done: {summary.reason}, from earlier runs.", *more)]
     return [
         headline(summary),
         *table(closing_rows(summary)),
-        *_why(summary),
-        *more,
-        *next_steps(summary, again),
+        *(printable(line) for line in (*_why(summary), *more)),
+        *_below("Next: ", [printable(step) for step in next_steps(summary, again)]),
     ]
+
+
+def _below(first: str, lines: Sequence[str]) -> list[str]:
+    """The lines, the first of them after a word."""
+    return [f"{first if at == 0 else ' ' * len(first)}{line}" for at, line in enumerate(lines)]
 
 
 def in_short(summary: RunSummary) -> list[str]:
@@ -108,12 +113,12 @@ def _cost(s: RunStatistics) -> str:
 
 def file_rows(paths: JournalPaths, *, has_failures: bool) -> list[Row]:
     """The files of an output that are there."""
-    rows = [("Files", f"{paths.successes} (answers)")]
+    rows = [("Files", f"{_near(paths.successes)} (answers)")]
     if has_failures:
-        rows.append(("", f"{paths.failures} (failures)"))
+        rows.append(("", f"{_near(paths.failures)} (failures)"))
     if paths.damaged.exists():
-        rows.append(("", f"{paths.damaged} (damaged lines)"))
-    return [*rows, ("", f"{paths.run} (settings, state)")]
+        rows.append(("", f"{_near(paths.damaged)} (damaged lines)"))
+    return [*rows, ("", f"{_near(paths.run)} (settings, state)")]
 
 
 def next_steps(summary: RunSummary, again: str) -> list[str]:
@@ -127,7 +132,7 @@ def next_steps(summary: RunSummary, again: str) -> list[str]:
             stem = shlex.quote(_near(summary.paths.successes).removesuffix(".jsonl"))
             steps.append(f"vqa-async report {out} -o {stem}.html")
             steps.append(f"vqa-async export {out} -o {stem}.json")
-    return [f"{'Next:' if at == 0 else '     '} {step}" for at, step in enumerate(steps)]
+    return steps
 
 
 def _near(path: Path) -> str:

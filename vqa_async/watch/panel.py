@@ -81,7 +81,7 @@ def _lines(s: Snapshot) -> Iterator[Line]:
     yield Line(2, "Rate", _rates(s))
     if s.waits_for:
         style = "yellow" if s.is_held_up else ""
-        yield Line(1 if s.is_held_up else 5, "Waits for", (Fact(s.waits_for, style),))
+        yield Line(1 if s.is_held_up else 5, "Waits for", (Fact(printable(s.waits_for), style),))
     if s.in_flight is not None:
         yield Line(3, "In flight", _in_flight(s))
     if s.prompt_tokens or s.completion_tokens:
@@ -158,7 +158,9 @@ def _chosen(endpoints: Sequence[EndpointView]) -> list[EndpointView]:
 def _endpoint(e: EndpointView, all_of_them: Sequence[EndpointView]) -> tuple[Fact, ...]:
     widest = min(32, max(cell_len(one.name) for one in all_of_them))
     state = min(24, max(len(one.state) for one in all_of_them))
-    facts = [Fact(f"{set_cell_size(printable(e.name), widest)}  {e.state:<{state}}", _COLOURS[e.health])]
+    facts = [Fact(set_cell_size(printable(e.name), widest))]
+    if state:
+        facts.append(Fact(f"{printable(e.state):<{state}}", _COLOURS[e.health]))
     if e.in_flight is not None:
         facts.append(Fact(f"{f'{e.in_flight:,} of {e.width:,}':>8}"))
     if e.requests is not None:
@@ -174,7 +176,7 @@ def _endpoint(e: EndpointView, all_of_them: Sequence[EndpointView]) -> tuple[Fac
 def _error(e: ErrorView) -> tuple[Fact, ...]:
     counts = [f"{e.failed:,} failed"] * bool(e.failed) + [f"{e.retried:,} retried"] * bool(e.retried)
     style = "red" if e.failed else "yellow"
-    return (Fact(f"{e.code}: {', '.join(counts)}", style), Fact(e.message, "dim"))
+    return (Fact(f"{printable(e.code)}: {', '.join(counts)}", style), Fact(printable(e.message), "dim"))
 
 
 # --- drawing ------------------------------------------------------------------------------------------
@@ -185,7 +187,7 @@ def _drawn(line: Line, columns: int, unicode: bool) -> Text:
     text = Text(f"{line.label:<{LABEL}}" if label else "", style="", no_wrap=True, end="")
     text.stylize("dim", 0, len(text))
     for at, fact in enumerate(line.facts):
-        words, gap = printable(fact.words), _GAP if at else ""
+        words, gap = fact.words, _GAP if at else ""
         room = columns - text.cell_len - len(gap)
         # A message may be cut; a number may not, and neither may what is too short to say anything.
         is_prose = at == len(line.facts) - 1 and line.label in ("Errors", "") and fact.style == "dim"

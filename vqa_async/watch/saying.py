@@ -16,9 +16,14 @@ class _FallsSilent(Protocol):
 
 
 def say(console: Console, message: str, style: str = "") -> None:
-    """Print ``message`` on one line. Where nobody can read it any more, nothing is said from then on."""
+    """Print ``message`` on one line, its blanks made single."""
+    say_as_it_is(console, printable(message), style)
+
+
+def say_as_it_is(console: Console, line: str, style: str = "") -> None:
+    """Print a line that is fit for a terminal already, and may be aligned. Where nobody can read it any more, nothing is said from then on."""
     try:
-        console.print(Text(printable(message), style=style), soft_wrap=True)
+        console.print(Text(line, style=style), soft_wrap=True)
     except OSError:  # its disk is full, its terminal is gone
         silence(console)
 

@@ -152,7 +152,7 @@ def endpoint_view(e: EndpointStatistics, now: float) -> EndpointView:
     wait = f"for {duration(e.waits_until - now)}" if e.waits_until > now else ""
     health: Health = "up"
     if e.is_down or e.reason == "endpoint down":
-        health, state = "down", f"down {wait}, then a probe" if wait else "down, a probe is out"
+        health, state = "down", f"down, probe in {duration(e.waits_until - now)}" if wait else "down, probing"
     elif wait:
         health, state = "limited", f"limited {wait}"
     elif e.reason:
