@@ -21,7 +21,10 @@ def say(console: Console, message: str, style: str = "") -> None:
 
 
 def say_as_it_is(console: Console, line: str, style: str = "") -> None:
-    """Print a line that is fit for a terminal already, and may be aligned. Where nobody can read it any more, nothing is said from then on."""
+    """Print a line that is fit for a terminal already, and may be aligned.
+
+    Where nobody can read it any more, nothing is said from then on.
+    """
     try:
         console.print(Text(line, style=style), soft_wrap=True)
     except OSError:  # its disk is full, its terminal is gone
