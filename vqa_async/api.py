@@ -22,14 +22,14 @@ from vqa_async.config import Config, Limits, NamedEndpoint, find_api_key, key_va
 from vqa_async.endpoints import EndpointPool, EndpointState, endpoint_state
 from vqa_async.engine import Engine, RunSummary
 from vqa_async.errors import ConfigError
-from vqa_async.events import Notice, Observer
+from vqa_async.events import Both, Notice, Observer
 from vqa_async.images import ImageLoader
 from vqa_async.models import Result
 from vqa_async.prompts import asking_for
 from vqa_async.quality import PairChecks
 from vqa_async.sources import InputFormat, Rows
 from vqa_async.spending import Spending
-from vqa_async.stages import Stages, has_stages
+from vqa_async.stages import Stages, Watch, has_stages, unwatched
 from vqa_async.structured import MODES, Structure, parameters_of, words_of
 from vqa_async.tokens import TokenEstimator
 from vqa_async.transport import AiohttpTransport, Transport, fetch_image
@@ -103,9 +103,13 @@ async def arun(
     limit: int | None = None,
     format: InputFormat = "auto",
     observer: Observer | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> RunSummary:
     """Answer every record of ``input`` into ``output``; see ``Engine.run`` and ``open_engine``.
+
+    With ``progress`` the run is shown while it goes on: as a panel in a notebook or on the terminal that
+    stderr is, else as a line every ten seconds. By default nothing is printed.
 
     With options of quality and verification, so are their stages: the summary has ``verification`` and
     ``review`` then.
@@ -115,11 +119,24 @@ async def arun(
     if given is not None and options:
         raise ConfigError("Give a config or options by name, not both.")
     config = given or Config.of(**options)
+    observer, watch = _watched(observer) if progress else (observer, unwatched)
     if has_stages(config):
-        stages = Stages(config, open_engine, observer=observer, **named)
+        stages = Stages(config, open_engine, observer=observer, watch=watch, **named)
         return await stages.run(input, output, limit=limit, format=format)
-    async with open_engine(config, observer=observer, **named) as engine:
+    async with open_engine(config, observer=observer, **named) as engine, watch(engine):
         return await engine.run(input, output, limit=limit, format=format)
+
+
+def _watched(observer: Observer | None) -> tuple[Observer, Watch]:
+    """A display beside the caller's observer, and what goes on beside a stage for it."""
+    from rich.console import Console
+
+    from vqa_async.watch.display import Display
+
+    console = Console(highlight=False)
+    # In a notebook stdout is the cell; elsewhere it is the program's own, as it is for the command.
+    display = Display(console if console.is_jupyter else Console(stderr=True, highlight=False), quiet=False)
+    return (display if observer is None else Both(display, observer)), display.watching
 
 
 def run(
@@ -129,6 +146,7 @@ def run(
     limit: int | None = None,
     format: InputFormat = "auto",
     observer: Observer | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> RunSummary:
     """``arun`` for synchronous callers, in scripts and notebooks.
@@ -137,7 +155,11 @@ def run(
         >>> summary = run("in.jsonl", "out.jsonl", base_url="http://localhost:8000/v1", model="qwen-vl")
         >>> summary.statistics.succeeded
     """
-    return run_sync(lambda: arun(input, output, limit=limit, format=format, observer=observer, **options))
+    return run_sync(
+        lambda: arun(
+            input, output, limit=limit, format=format, observer=observer, progress=progress, **options
+        )
+    )
 
 
 async def stream(records: Rows, **options: Any) -> AsyncGenerator[Result, None]:

@@ -56,6 +56,21 @@ class Observer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Both:
+    """Two observers as one; the second is told even where the first fails."""
+
+    first: Observer
+    second: Observer
+
+    def on_event(self, event: Event) -> None:
+        """Tell both."""
+        try:
+            self.first.on_event(event)
+        finally:
+            self.second.on_event(event)
+
+
+@dataclass(frozen=True, slots=True)
 class RunStatistics:
     """Counters of one run, at one moment.
 
