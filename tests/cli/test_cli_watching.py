@@ -31,7 +31,7 @@ def test_events_are_one_json_object_a_line(endpoint: str, tmp_path: Path) -> Non
     assert done.returncode == 1
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert [event["event"] for event in events] == ["run_started", "record_failed", "finished"]
-    assert len({event["run"] for event in events}) == 1
+    assert len({event["run_id"] for event in events}) == 1
     assert all(event["time"].endswith("Z") for event in events)
     assert events[1]["code"] == "file_not_found"
     assert (events[2]["succeeded"], events[2]["failed"], events[2]["exit_code"]) == (3, 1, 1)
@@ -49,7 +49,7 @@ def test_status_follows_a_run_from_another_terminal(tmp_path: Path) -> None:
         serving("--no-decode", "--latency", "0.6") as url,
         started(
             *("run", "in.jsonl", "-o", "out.jsonl", "--model", "looks-1", "--base-url", url),
-            *("--max-workers", "4", "--quiet"),
+            *("--max-workers", "3", "--quiet"),
             cwd=tmp_path,
         ) as run,
     ):
@@ -58,19 +58,20 @@ def test_status_follows_a_run_from_another_terminal(tmp_path: Path) -> None:
         while not (lock.exists() and b"in_flight" in lock.read_bytes()):
             assert time.monotonic() < end
             time.sleep(0.05)
-        shown = vqa_async("status", "out.jsonl", cwd=tmp_path).stdout
-        facts = json.loads(vqa_async("status", "out.jsonl", "--json", cwd=tmp_path).stdout)
-        watched = vqa_async("status", "out.jsonl", "--watch", cwd=tmp_path)
-        assert run.wait(timeout=20) == 0
+        with started("status", "out.jsonl", "--watch", cwd=tmp_path) as watch:
+            shown = vqa_async("status", "out.jsonl", cwd=tmp_path).stdout
+            facts = json.loads(vqa_async("status", "out.jsonl", "--json", cwd=tmp_path).stdout)
+            out, err = watch.communicate(timeout=25)
+        assert run.wait(timeout=5) == 0
     assert "State      running (process" in shown
-    assert "In flight  4 of 4" in shown
+    assert "In flight  3 of 3" in shown
     assert "Waits for  answers" in shown
     assert facts["state"] == "running"
-    assert facts["progress"]["width"] == 4
+    assert facts["progress"]["width"] == 3
     assert 0 < facts["done"] + facts["left"] == 40
-    assert watched.stderr.startswith("progress elapsed=")
-    assert "State      finished" in watched.stdout
-    assert "Done       40" in watched.stdout
+    assert err.startswith("progress elapsed=")
+    assert "State      finished" in out
+    assert "Done       40" in out
 
 
 def test_status_without_a_run_has_nothing_to_watch(endpoint: str, tmp_path: Path) -> None:
@@ -155,16 +156,6 @@ def test_each_command_has_examples_that_are_commands(
     assert lines
     assert all("vqa-async" in line for line in lines)
     assert any(f"vqa-async {command}" in line for line in lines)
-
-
-def test_help_comes_soon(tmp_path: Path) -> None:
-    """The best of three, for the machine may be busy."""
-    best = 9.0
-    for _ in range(3):
-        began = time.perf_counter()
-        assert vqa_async("--help", cwd=tmp_path).returncode == 0
-        best = min(best, time.perf_counter() - began)
-    assert best < 1.0  # 0.4 s on a machine at rest
 
 
 @pytest.mark.parametrize(

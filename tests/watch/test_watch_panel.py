@@ -340,6 +340,6 @@ def test_each_event_is_one_line_of_json(event: object, name: str, fields: set[st
     line = event_line(*told, run="ab12", time=0.5)
     content = json.loads(line)
     assert "\n" not in line
-    assert (content.pop("event"), content.pop("run")) == (name, "ab12")
+    assert (content.pop("event"), content.pop("run_id")) == (name, "ab12")
     assert content.pop("time") == "1970-01-01T00:00:00.500Z"
     assert set(content) == fields

@@ -64,6 +64,7 @@ def _text(entry: HelpEntry) -> str:
 def in_short(text: str, room: int) -> str:
     """As much of ``text`` as ``room`` columns hold: its first sentence, else what is before a pause in it."""
     sentence = re.split(r"(?<=\.) ", text, maxsplit=1)[0]
-    while len(sentence) > room and (parts := re.split(r"[:;,](?= [^:;,]*$)", sentence))[1:]:
-        sentence = f"{parts[0]}."
+    for pause in ("[:;]", ","):
+        if len(sentence) > room and (parts := re.split(rf"{pause} ", sentence, maxsplit=1))[1:]:
+            sentence = f"{parts[0]}."
     return sentence if len(sentence) <= room else sentence[: max(0, room - 3)].rstrip() + "..."

@@ -1,6 +1,6 @@
 """What a run tells to programs while it goes on: one JSON object a line (``--events json``).
 
-Every object has ``event``, ``time`` (UTC, ISO 8601) and ``run`` (an id that is new with each run). Names and
+Every object has ``event``, ``time`` (UTC, ISO 8601) and ``run_id`` (an id that is new with each run). Names and
 types of the fields stay; more may come. Nothing in it is a key, a header or an image.
 """
 
@@ -20,7 +20,7 @@ from vqa_async.watch.snapshot import Snapshot
 def event_line(name: str, facts: dict[str, Any], *, run: str, time: float) -> str:
     """One line."""
     at = datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    content = {"event": name, "time": at, "run": run, **facts}
+    content = {"event": name, "time": at, "run_id": run, **facts}
     return json.dumps(content)  # in ASCII, whatever the encoding of the stream
 
 

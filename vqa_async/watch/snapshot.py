@@ -135,7 +135,7 @@ def snapshot_of(
         time_left=None if pause or is_stopping else time_left,
         in_flight=s.in_flight,
         width=s.width,
-        rpm=sum(e.rpm for e in s.endpoints),
+        rpm=sum(e.rpm for e in s.endpoints) if all(e.rpm for e in s.endpoints) else 0.0,
         retried=s.retries,
         prompt_tokens=s.prompt_tokens,
         completion_tokens=s.completion_tokens,
