@@ -77,7 +77,7 @@ def test_the_panel_says_all_of_it() -> None:
 def test_a_wide_terminal_shows_more_of_each() -> None:
     """Errors and latency of each endpoint, at 120 columns."""
     lines = drawn(FULL, 120)
-    assert lines[7].endswith("3,100 requests   4 errors   0.8 s")
+    assert lines[7].endswith("3,100 requests    4 errors   0.8 s")
     assert lines[8].endswith("2,300 requests   40 errors   1.2 s")
 
 

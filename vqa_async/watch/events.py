@@ -1,7 +1,7 @@
 """What a run tells to programs while it goes on: one JSON object a line (``--events json``).
 
-Every object has ``event``, ``time`` (UTC, ISO 8601) and ``run_id`` (an id that is new with each run). Names and
-types of the fields stay; more may come. Nothing in it is a key, a header or an image.
+Every object has ``event``, ``time`` (UTC, ISO 8601) and ``run_id`` (new with each run). Names and types
+of the fields stay; more may come. Nothing in it is a key, a header or an image.
 """
 
 from __future__ import annotations

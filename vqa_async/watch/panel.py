@@ -165,7 +165,7 @@ def _endpoint(e: EndpointView, all_of_them: Sequence[EndpointView]) -> tuple[Fac
         facts.append(Fact(f"{f'{e.in_flight:,} of {e.width:,}':>8}"))
     if e.requests is not None:
         facts.append(Fact(f"{count(e.requests, 'request'):>14}", "dim"))
-        facts.append(Fact(count(e.errors, "error"), "red" if e.errors else "dim"))
+        facts.append(Fact(f"{count(e.errors, 'error'):>9}", "red" if e.errors else "dim"))
     if e.answered is not None:
         facts.append(Fact(f"{e.answered:,} answered"))
     if e.latency_s:
