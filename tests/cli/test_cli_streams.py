@@ -49,14 +49,14 @@ class Terminal:
     def __init__(self, process: subprocess.Popen[bytes], master: int) -> None:
         self.process = process
         self.shown = ""
-        self._master = master
+        self.master = master
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
         while True:
             try:
-                data = os.read(self._master, 4096)
+                data = os.read(self.master, 4096)
             except OSError:  # the command has ended and nobody holds the other side
                 return
             if not data:
@@ -112,7 +112,7 @@ def test_a_terminal_shows_a_live_panel(tmp_path: Path) -> None:
     with serving("--no-decode", "--latency", "0.3") as url, in_terminal(run_flags(url), tmp_path) as terminal:
         assert int(terminal.wait_for(r"Records .*?(\d+) done of 30")[1]) < 30
         terminal.wait_for(r"In flight .*10 of 10")
-        terminal.wait_for(rf"Endpoints .*{url.split('/')[2]}.* up ")
+        terminal.wait_for(rf"Endpoints .*{url.split('/')[2]}.* up")
         terminal.wait_for(r"In flight .*10 of 10[\s\S]*In flight .*10 of 10")  # drawn again
         shown = plain(terminal.end())
     assert terminal.process.returncode == 0
@@ -120,6 +120,23 @@ def test_a_terminal_shows_a_live_panel(tmp_path: Path) -> None:
     assert "\x1b[2K" in terminal.shown  # the panel was erased
     assert terminal.shown.count("\x1b[?25l") == terminal.shown.count("\x1b[?25h") == 1  # and its cursor
     assert shown.rindex("In flight") < shown.index("Done: 30")
+
+
+def test_the_panel_follows_the_size_of_the_terminal(tmp_path: Path) -> None:
+    """Made narrow and short while the run goes on: no line is wider, no frame higher."""
+    write_records(tmp_path / "in.jsonl", 60)
+    flags = [*run_flags("URL"), "--max-workers", "5"]
+    with serving("--no-decode", "--latency", "0.3") as url:
+        arguments = [url if flag == "URL" else flag for flag in flags]
+        with in_terminal(arguments, tmp_path, {"COLUMNS": "", "LINES": ""}) as terminal:
+            terminal.wait_for(r"Tokens ")
+            before = len(terminal.shown)
+            fcntl.ioctl(terminal.master, termios.TIOCSWINSZ, struct.pack("HHHH", 5, 36, 0, 0))
+            terminal.wait_for(r"(?s)\x1b\[4A.*\x1b\[4A.*\x1b\[4A")
+            shown = terminal.shown[before:]
+    last = plain(shown.split("\x1b[4A")[-2]).splitlines()
+    assert 1 <= len([line for line in last if line]) <= 4
+    assert max(len(line) for line in last) <= 35
 
 
 def test_a_terminal_shows_what_a_run_waits_for(tmp_path: Path) -> None:
@@ -139,7 +156,7 @@ def test_a_retry_that_is_over_at_once_is_not_mentioned_twice(tmp_path: Path) -> 
     write_records(tmp_path / "in.jsonl", 30)
     with in_terminal(run_flags("http://127.0.0.1:9/v1"), tmp_path) as terminal:
         shown = terminal.end()
-    assert shown.count("127.0.0.1:9") == 1
+    assert shown.rpartition("\x1b[?25h")[2].count("127.0.0.1:9") == 1  # below the panel, if it was shown
     assert "Retrying" not in shown
 
 

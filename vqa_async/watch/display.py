@@ -40,6 +40,9 @@ from vqa_async.watch.speed import Look, Speedometer
 from vqa_async.watch.words import count
 
 LIVE_EVERY_S = 0.5
+FIRST_AFTER_S = 0.3
+"""What is over by then needs no panel, least of all what is refused."""
+
 PLAIN_EVERY_S = 10.0
 PUBLISH_EVERY_S = 1.0
 
@@ -198,6 +201,7 @@ class Display:
 
     async def _live(self, engine: Engine) -> None:
         unicode = self._console.encoding.startswith("utf")
+        await asyncio.sleep(FIRST_AFTER_S)
         with Frame(self._console) as frame:
             while True:
                 size = self._console.size
