@@ -176,14 +176,18 @@ def test_without_a_good_terminal_there_is_a_plain_line_now_and_then(tmp_path: Pa
         serving("--no-decode", "--latency", "10.5") as url,
         started(*run_flags(url, "pipe.jsonl"), cwd=tmp_path) as piped,
         started(*run_flags(url, "quiet.jsonl"), "-q", cwd=tmp_path) as quiet,
+        started(*run_flags(url, "forced.jsonl"), cwd=tmp_path, env={"FORCE_COLOR": "1"}) as forced,
         in_terminal(run_flags(url, "dumb.jsonl"), tmp_path, {"TERM": "dumb"}) as dumb,
     ):
         err = piped.communicate(timeout=20)[1]
         assert quiet.communicate(timeout=20)[1] == ""
+        coloured = forced.communicate(timeout=20)[1]
         shown = dumb.end()
     line = r"progress elapsed=10s done=0 failed=0 left=3 rate=0.0/s .* in_flight=3/10 "
     assert re.match(line, err)
     assert re.match(line, shown)
+    assert re.match(line, coloured)  # FORCE_COLOR makes no terminal of a pipe
+    assert COLOUR.search(coloured)
     assert "\x1b" not in err + shown
 
 

@@ -52,12 +52,21 @@ def run_job(
             )
 
     summary, seen = run_sync(main)
-    if events == "json" and summary is not None:
-        code = _code(summary, seen)
-        display.emit("finished", as_json(summary, code))
-        _hand_over(summary, code, json=json)
-        return code
+    if events == "json":
+        return _finish_json(display, summary, seen, json=json)
     return finish(console, summary, seen, json=json, quiet=quiet, again=again)
+
+
+def _finish_json(display: Display, summary: RunSummary | None, seen: Interrupts, *, json: bool) -> int:
+    """``finish`` for programs: the last event."""
+    if summary is None:
+        code = seen.exit_code or 130
+        display.emit("finished", {"state": "interrupted", "exit_code": code, "succeeded": 0, "failed": 0})
+        return code
+    code = _code(summary, seen)
+    display.emit("finished", as_json(summary, code))
+    _hand_over(summary, code, json=json)
+    return code
 
 
 def finish(

@@ -22,7 +22,7 @@ from vqa_async.errors import InputError
 from vqa_async.journal import JournalPaths, Survey, survey
 from vqa_async.journal.lock import is_locked, published
 from vqa_async.watch.events import progress_facts
-from vqa_async.watch.frame import Frame
+from vqa_async.watch.frame import Frame, can_redraw
 from vqa_async.watch.observed import observed
 from vqa_async.watch.panel import panel
 from vqa_async.watch.plain import plain_line
@@ -55,7 +55,7 @@ def watch_status(output: Path, *, json: bool) -> int:
     paths, console = JournalPaths.of(output), open_console()
     if not is_locked(paths.lock):
         return show_status(output, json=json)
-    if console.is_terminal and not console.is_dumb_terminal:
+    if can_redraw(console):
         _follow(paths, console)
     else:
         _tell_now_and_then(paths, console)

@@ -30,7 +30,7 @@ from vqa_async.journal.lock import publish
 from vqa_async.models import AttemptFailed, Failure
 from vqa_async.watch.errors_seen import ErrorsSeen
 from vqa_async.watch.events import event_facts, event_line, progress_facts
-from vqa_async.watch.frame import Frame
+from vqa_async.watch.frame import Frame, can_redraw
 from vqa_async.watch.notebook import notebook_cell
 from vqa_async.watch.panel import panel
 from vqa_async.watch.plain import plain_line
@@ -179,8 +179,7 @@ class Display:
             await self._every(lambda: self.emit("progress", progress_facts(self.snapshot(engine))))
         elif self._console.is_jupyter:
             await self._in_notebook(engine)
-        # A dumb terminal cannot go back in a line: there a panel would be a screenful.
-        elif self._console.is_terminal and not self._console.is_dumb_terminal:
+        elif can_redraw(self._console):
             await self._live(engine)
         else:
             await self._every(lambda: say(self._console, plain_line(self.snapshot(engine))))

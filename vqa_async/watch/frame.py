@@ -15,6 +15,14 @@ from rich.segment import ControlType
 from rich.text import Text
 
 
+def can_redraw(console: Console) -> bool:
+    """Whether lines can be drawn over there: a real terminal, that can go back.
+
+    FORCE_COLOR makes a log coloured, and rich calls it a terminal then; it is still a log.
+    """
+    return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
+
+
 class Frame(RenderHook):
     """The lines. Use as ``with``; they are gone when the block is left.
 
