@@ -139,6 +139,26 @@ def test_the_panel_follows_the_size_of_the_terminal(tmp_path: Path) -> None:
     assert max(len(line) for line in last) <= 35
 
 
+def test_another_terminal_shows_the_same_panel_until_the_run_ends(tmp_path: Path) -> None:
+    """With what only the run knows, and gone with it."""
+    write_records(tmp_path / "in.jsonl", 40)
+    with (
+        serving("--no-decode", "--latency", "0.6") as url,
+        started(*run_flags(url), "-q", "--max-workers", "4", cwd=tmp_path) as run,
+    ):
+        end = time.monotonic() + 20
+        while not (tmp_path / "out.jsonl").exists():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        with in_terminal(["status", "out.jsonl", "--watch"], tmp_path) as watching:
+            watching.wait_for(r"In flight .*4 of 4")
+            watching.wait_for(rf"Endpoints .*{url.split('/')[2]}.* up")
+            watching.end()
+        assert watching.process.returncode == 0
+        assert run.wait(timeout=5) == 0
+    assert watching.shown.endswith("\x1b[?25h")
+
+
 def test_a_terminal_shows_what_a_run_waits_for(tmp_path: Path) -> None:
     """After a 429 with Retry-After everything at that endpoint pauses, and the line says so."""
     write_records(tmp_path / "in.jsonl", 30)
