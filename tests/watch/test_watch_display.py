@@ -73,17 +73,61 @@ def test_a_terminal_that_got_narrower_has_broken_the_lines() -> None:
         assert written(console)[before:].count("\x1b[1A") == 3
 
 
-def test_a_notebook_gets_one_cell_that_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shown, updated, and emptied at the end."""
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a notebook's cell has shown, one after the other."""
     shown: list[str] = []
-    cell = SimpleNamespace(update=shown.append)
-    module = SimpleNamespace(HTML=str, display=lambda first, display_id: shown.append(first) or cell)
+    handle = SimpleNamespace(update=shown.append)
+    module = SimpleNamespace(HTML=str, display=lambda first, display_id: shown.append(first) or handle)
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=module))
     monkeypatch.setitem(sys.modules, "IPython.display", module)
+    return shown
+
+
+def test_a_notebook_gets_one_cell_that_is_replaced(cell: list[str]) -> None:
+    """Shown, updated, and emptied at the end."""
     with notebook_cell() as show:
         show([line("a < b")])
-    assert shown[0] == shown[2] == ""
-    assert "a &lt; b" in shown[1]
+    assert cell[0] == cell[2] == ""
+    assert "a &lt; b" in cell[1]
+
+
+async def test_a_notebook_shows_the_panel_while_a_run_goes_on(rows: Path, cell: list[str]) -> None:
+    """And nothing of it is left when the run is over."""
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    shown = display.Display(console, quiet=False)
+    async with (
+        running_server(latency=0.05, decode=False) as server,
+        vqa_async.open_engine(
+            base_url=server.base_url, model="looks-1", api_key_env="", max_workers=4, observer=shown
+        ) as engine,
+        shown.watching(engine),
+    ):
+        assert (await engine.run(str(rows), str(rows.with_name("out.jsonl")))).ok
+    assert "Records" in cell[1]
+    assert cell[-1] == ""
+
+
+async def test_events_of_a_run_are_json_lines(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With progress now and then, in the form that the README tells; a failed attempt is among them."""
+    monkeypatch.setattr(display, "PLAIN_EVERY_S", 0.05)
+    console = Console(file=io.StringIO(), width=40)
+    shown = display.Display(console, quiet=False, form="json")
+    async with (
+        running_server(latency=0.05, decode=False, error_rate=("503=0.2",), seed=3) as server,
+        vqa_async.open_engine(
+            **{"base_url": server.base_url, "model": "looks-1", "api_key_env": "", "max_workers": 4},
+            backoff_base=0.01,
+            observer=shown,
+        ) as engine,
+        shown.watching(engine),
+    ):
+        await engine.run(str(rows), str(rows.with_name("out.jsonl")))
+    events = [json.loads(one) for one in written(console).splitlines()]
+    assert {"run_started", "progress", "attempt_failed"} <= {one["event"] for one in events}
+    assert {one["run_id"] for one in events} == {shown.run_id}
+    attempt = next(one for one in events if one["event"] == "attempt_failed")
+    assert (attempt["code"], attempt["retryable"]) == ("server_error", True)
 
 
 @pytest.fixture
