@@ -39,7 +39,7 @@ DOORS = {
     "filelock": {"journal"},
     "jinja2": {"prompts"},
     "cyclopts": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "watch", "api"},
     "uvloop": {"api"},
     "genai_prices": {"spending"},
     "jsonschema": {"structured"},

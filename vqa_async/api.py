@@ -31,7 +31,7 @@ from vqa_async.prompts import asking_for
 from vqa_async.quality import PairChecks
 from vqa_async.sources import InputFormat, Rows, SharedImages
 from vqa_async.spending import Spending
-from vqa_async.stages import Stages, has_stages
+from vqa_async.stages import Stages, Watch, has_stages, unwatched
 from vqa_async.structured import MODES, Structure, parameters_of, words_of
 from vqa_async.tokens import TokenEstimator
 from vqa_async.transport import AiohttpTransport, Transport, fetch_image
@@ -155,9 +155,13 @@ async def arun(
     limit: int | None = None,
     format: InputFormat = "auto",
     observer: Observers = None,
+    progress: bool = False,
     **options: Any,
 ) -> RunSummary:
     """Answer every record of ``input`` into ``output``; see ``Engine.run`` and ``open_engine``.
+
+    With ``progress`` the run is shown while it goes on: as a panel in a notebook or on the terminal that
+    stderr is, else as a line every ten seconds. By default nothing is printed.
 
     With options of quality and verification, so are their stages: the summary has ``verification`` and
     ``review`` then.
@@ -167,13 +171,26 @@ async def arun(
     if given is not None and options:
         raise ConfigError("Give a config or options by name, not both.")
     config = given or Config.of(**options)
+    observer, watch = _watched(observer) if progress else (observer, unwatched)
     if has_stages(config):
         with named_run():
             async with watched(config, observer) as (config, observer):
-                stages = Stages(config, open_engine, observer=observer, **named)
+                stages = Stages(config, open_engine, observer=observer, watch=watch, **named)
                 return await stages.run(input, output, limit=limit, format=format)
-    async with open_engine(config, observer=observer, **named) as engine:
+    async with open_engine(config, observer=observer, **named) as engine, watch(engine):
         return await engine.run(input, output, limit=limit, format=format)
+
+
+def _watched(observers: Observers) -> tuple[Observers, Watch]:
+    """A display beside the caller's observer, and what goes on beside a stage for it."""
+    from rich.console import Console
+
+    from vqa_async.watch.display import Display
+
+    console = Console(highlight=False)
+    # In a notebook stdout is the cell; elsewhere it is the program's own, as it is for the command.
+    display = Display(console if console.is_jupyter else Console(stderr=True, highlight=False), quiet=False)
+    return (display, *all_of(observers)), display.watching
 
 
 def run(
@@ -183,6 +200,7 @@ def run(
     limit: int | None = None,
     format: InputFormat = "auto",
     observer: Observers = None,
+    progress: bool = False,
     **options: Any,
 ) -> RunSummary:
     """``arun`` for synchronous callers, in scripts and notebooks.
@@ -191,7 +209,11 @@ def run(
         >>> summary = run("in.jsonl", "out.jsonl", base_url="http://localhost:8000/v1", model="qwen-vl")
         >>> summary.statistics.succeeded
     """
-    return run_sync(lambda: arun(input, output, limit=limit, format=format, observer=observer, **options))
+    return run_sync(
+        lambda: arun(
+            input, output, limit=limit, format=format, observer=observer, progress=progress, **options
+        )
+    )
 
 
 async def stream(records: Rows, **options: Any) -> AsyncGenerator[Result, None]:

@@ -34,7 +34,8 @@ Watch = Callable[[Engine], AbstractAsyncContextManager[None]]
 
 
 @contextlib.asynccontextmanager
-async def _unwatched(_: Engine) -> AsyncIterator[None]:
+async def unwatched(_: Engine) -> AsyncIterator[None]:
+    """Nothing goes on beside a stage."""
     yield
 
 
@@ -89,7 +90,7 @@ class Stages:
         opener: Opener,
         *,
         observer: Observer | Sequence[Observer] | None = None,
-        watch: Watch = _unwatched,
+        watch: Watch = unwatched,
         api_key: str | None = None,
         transport: Transport | None = None,
     ) -> None:

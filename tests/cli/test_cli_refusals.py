@@ -271,4 +271,4 @@ def test_failed_records_make_exit_code_1(endpoint: str, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [str(tmp_path / "out.jsonl"), str(tmp_path / "out.failures.jsonl")]
     assert "Done: 1 answered, 1 failed (" in done.stderr
     assert done.stderr.count("gone.png") == 1
-    assert done.stderr.splitlines()[-1].startswith("Next: --retry-failed tries the failures again")
+    assert "\nNext: --retry-failed tries the failures again" in done.stderr

@@ -38,20 +38,25 @@ def in_shell(arguments: list[str], redirection: str, cwd: Path) -> subprocess.Co
     )
 
 
+def plain(shown: str) -> str:
+    """What was shown, without colours and movements."""
+    return re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", shown)
+
+
 class Terminal:
     """A pseudo terminal in which one command runs."""
 
     def __init__(self, process: subprocess.Popen[bytes], master: int) -> None:
         self.process = process
         self.shown = ""
-        self._master = master
+        self.master = master
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
         while True:
             try:
-                data = os.read(self._master, 4096)
+                data = os.read(self.master, 4096)
             except OSError:  # the command has ended and nobody holds the other side
                 return
             if not data:
@@ -101,17 +106,57 @@ def in_terminal(arguments: list[str], cwd: Path, env: Mapping[str, str] | None =
 # --- terminals ----------------------------------------------------------------------------------------
 
 
-def test_a_terminal_shows_a_live_line(tmp_path: Path) -> None:
-    """Done, failed, rate, in flight and time left in one line, which the summary replaces at the end."""
+def test_a_terminal_shows_a_live_panel(tmp_path: Path) -> None:
+    """Done, left, rate, in flight, endpoints, and the summary in its place at the end."""
     write_records(tmp_path / "in.jsonl", 30)
     with serving("--no-decode", "--latency", "0.3") as url, in_terminal(run_flags(url), tmp_path) as terminal:
-        live = r"(\d+) done of 30 · 0 failed · [\d.]+/s · 10 in flight of 10 · [\d.]+ s left"
-        assert int(terminal.wait_for(live)[1]) < 30
-        shown = terminal.end()
+        assert int(terminal.wait_for(r"Records .*?(\d+) done of 30")[1]) < 30
+        terminal.wait_for(r"In flight .*10 of 10")
+        terminal.wait_for(rf"Endpoints .*{url.split('/')[2]}.* up")
+        terminal.wait_for(r"In flight .*10 of 10[\s\S]*In flight .*10 of 10")  # drawn again
+        shown = plain(terminal.end())
     assert terminal.process.returncode == 0
     assert "Done: 30 answered, 0 failed" in shown
-    assert "\x1b[2K" in shown  # the line was erased
-    assert shown.rindex("in flight") < shown.index("Done: 30")
+    assert "\x1b[2K" in terminal.shown  # the panel was erased
+    assert terminal.shown.count("\x1b[?25l") == terminal.shown.count("\x1b[?25h") == 1  # and its cursor
+    assert shown.rindex("In flight") < shown.index("Done: 30")
+
+
+def test_the_panel_follows_the_size_of_the_terminal(tmp_path: Path) -> None:
+    """Made narrow and short while the run goes on: no line is wider, no frame higher."""
+    write_records(tmp_path / "in.jsonl", 60)
+    flags = [*run_flags("URL"), "--max-workers", "5"]
+    with serving("--no-decode", "--latency", "0.3") as url:
+        arguments = [url if flag == "URL" else flag for flag in flags]
+        with in_terminal(arguments, tmp_path, {"COLUMNS": "", "LINES": ""}) as terminal:
+            terminal.wait_for(r"Tokens ")
+            before = len(terminal.shown)
+            fcntl.ioctl(terminal.master, termios.TIOCSWINSZ, struct.pack("HHHH", 5, 36, 0, 0))
+            terminal.wait_for(r"(?s)\x1b\[4A.*\x1b\[4A.*\x1b\[4A")
+            shown = terminal.shown[before:]
+    last = plain(shown.split("\x1b[4A")[-2]).splitlines()
+    assert 1 <= len([line for line in last if line]) <= 4
+    assert max(len(line) for line in last) <= 35
+
+
+def test_another_terminal_shows_the_same_panel_until_the_run_ends(tmp_path: Path) -> None:
+    """With what only the run knows, and gone with it."""
+    write_records(tmp_path / "in.jsonl", 40)
+    with (
+        serving("--no-decode", "--latency", "0.6") as url,
+        started(*run_flags(url), "-q", "--max-workers", "4", cwd=tmp_path) as run,
+    ):
+        end = time.monotonic() + 20
+        while not (tmp_path / "out.jsonl").exists():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        with in_terminal(["status", "out.jsonl", "--watch"], tmp_path) as watching:
+            watching.wait_for(r"In flight .*4 of 4")
+            watching.wait_for(rf"Endpoints .*{url.split('/')[2]}.* up")
+            watching.end()
+        assert watching.process.returncode == 0
+        assert run.wait(timeout=5) == 0
+    assert watching.shown.endswith("\x1b[?25h")
 
 
 def test_a_terminal_shows_what_a_run_waits_for(tmp_path: Path) -> None:
@@ -120,7 +165,8 @@ def test_a_terminal_shows_what_a_run_waits_for(tmp_path: Path) -> None:
     limited = ("--no-decode", "--error-rate", "429=1", "--retry-after", "30")
     with serving(*limited) as url, in_terminal(run_flags(url), tmp_path) as terminal:
         host = re.escape(url.split("/")[2])
-        terminal.wait_for(rf"0 in flight of \d+ · waiting \d+(\.\d)? s for {host} \(rate limit\)")
+        terminal.wait_for(rf"Waits for .*{host}, \d+(\.\d)? s \(rate limit\)")
+        terminal.wait_for(r"limited for \d+ s")
         terminal.wait_for(r"Retrying: .*429")
         assert terminal.shown.count("Retrying: ") == 1
 
@@ -130,7 +176,7 @@ def test_a_retry_that_is_over_at_once_is_not_mentioned_twice(tmp_path: Path) -> 
     write_records(tmp_path / "in.jsonl", 30)
     with in_terminal(run_flags("http://127.0.0.1:9/v1"), tmp_path) as terminal:
         shown = terminal.end()
-    assert shown.count("127.0.0.1:9") == 1
+    assert shown.rpartition("\x1b[?25h")[2].count("127.0.0.1:9") == 1  # below the panel, if it was shown
     assert "Retrying" not in shown
 
 
@@ -147,17 +193,21 @@ def test_without_a_good_terminal_there_is_a_plain_line_now_and_then(tmp_path: Pa
     """In a pipe and on a dumb terminal whole lines every few seconds; with -q none."""
     write_records(tmp_path / "in.jsonl", 3)
     with (
-        serving("--no-decode", "--latency", "6") as url,
+        serving("--no-decode", "--latency", "10.5") as url,
         started(*run_flags(url, "pipe.jsonl"), cwd=tmp_path) as piped,
         started(*run_flags(url, "quiet.jsonl"), "-q", cwd=tmp_path) as quiet,
+        started(*run_flags(url, "forced.jsonl"), cwd=tmp_path, env={"FORCE_COLOR": "1"}) as forced,
         in_terminal(run_flags(url, "dumb.jsonl"), tmp_path, {"TERM": "dumb"}) as dumb,
     ):
         err = piped.communicate(timeout=20)[1]
         assert quiet.communicate(timeout=20)[1] == ""
+        coloured = forced.communicate(timeout=20)[1]
         shown = dumb.end()
-    plain = "0 done of 3 · 0 failed · 0.0/s · 3 in flight of 10\n"
-    assert err.startswith(plain)
-    assert shown.replace("\r\n", "\n").startswith(plain)
+    line = r"progress elapsed=10s done=0 failed=0 left=3 rate=0.0/s .* in_flight=3/10 "
+    assert re.match(line, err)
+    assert re.match(line, shown)
+    assert re.match(line, coloured)  # FORCE_COLOR makes no terminal of a pipe
+    assert COLOUR.search(coloured)
     assert "\x1b" not in err + shown
 
 

@@ -3,9 +3,11 @@
     startup        streams, early signals and open files, before anything heavy is loaded
     app            the commands, their flags and help
     layers         values that no flag gives: environment and settings file
-    running        `run`, with its `progress` display and `signals`
+    running        `run`, with its display (`vqa_async.watch`) and `signals`
     checking       `check`: its `findings` in the input, `asking` the endpoints, the `projection` onto a run
-    standing       `status`
+    standing       `status`, also of a run that goes on
+    facts, again   tables of facts; the command that was typed, once more
+    menu           how help is laid out
     exporting      `export`
     batching       `batch`: submit, status, fetch, cancel
     last_input     the input of the last run, read once more for these two

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
-from cyclopts.help import DefaultFormatter, HelpPanel
-from cyclopts.help.inline_text import InlineText
-from rich.console import Console, ConsoleOptions
-from rich.text import Text
 
+from vqa_async.cli.again import typed_again
 from vqa_async.cli.console import OutputLost, emit, open_console, say
 from vqa_async.cli.exits import EXIT_CLOSED, EXIT_STOPPED, EXIT_USAGE
 from vqa_async.cli.layers import layers, named_endpoints, split_variable
 from vqa_async.cli.logging import louder
+from vqa_async.cli.menu import ABOUT, LOOK, PASS_ON, RUN, SERVE, START, Formatter, examples
 from vqa_async.config import (
     Answers,
     Budget,
@@ -57,28 +56,26 @@ _WATCH = Group("Watched from outside", sort_key=8)
 
 Verbose = Annotated[int, Parameter(alias="-v", count=True, group=_WATCH, env_var=())]
 
+_typed = ContextVar("_typed", default="")
+"""The command line, as it may be shown once more."""
+
 _MIB = 1 << 20
 _MAY_BE_BARE = ("--retry-failed", "--drop-flagged", "--failures")
-
-
-class _Flowing(DefaultFormatter):
-    """Help as the library lays it out, except that lines which were broken in the source flow as one."""
-
-    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-        for entry in panel.entries:
-            shown = entry.description
-            if isinstance(shown, InlineText) and isinstance(shown.primary_renderable, Text):
-                shown.primary_renderable = Text(" ".join(shown.primary_renderable.plain.split()))
-        super().__call__(console, options, panel)
 
 
 app = App(
     name="vqa-async",
     help="Images in, question-answer data out, through any OpenAI-compatible vision API.",
-    help_epilogue="Try it without an endpoint or a key:  vqa-async demo",
+    help_epilogue=examples(
+        "vqa-async demo                                   no endpoint, no key needed",
+        "vqa-async run photos/ -o out.jsonl --base-url http://HOST/v1 --model NAME",
+        "vqa-async status out.jsonl --watch               from another terminal",
+        "vqa-async export out.jsonl -o train.json",
+        "vqa-async run --help                             all options, more examples",
+    ),
     version=lambda: _version(),
     help_format="plaintext",
-    help_formatter=_Flowing(),
+    help_formatter=Formatter(),
     default_parameter=Parameter(
         negative_bool=(),
         negative_iterable=(),
@@ -116,6 +113,7 @@ def run_command(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code. Prints one sentence where it cannot be done."""
     try:
         app.config = layers(arguments)
+        _typed.set(typed_again(arguments))
         code = app(
             _dash_last(_bare(arguments)), exit_on_error=False, print_error=False, error_console=open_console()
         )
@@ -166,7 +164,16 @@ def _command(arguments: Sequence[str]) -> str:
     return f"{arguments[0]} " if arguments and arguments[0] in app else ""
 
 
-@app.command(sort_key=2)
+@app.command(
+    sort_key=2,
+    group=RUN,
+    help_epilogue=examples(
+        "vqa-async run photos/ -o out.jsonl --base-url http://HOST/v1 --model NAME",
+        "vqa-async run rows.csv -o out.jsonl --config vqa.toml --max-workers auto",
+        "vqa-async run in.jsonl -o out.jsonl --model gpt-4o-mini --max-cost 5",
+        "vqa-async run in.jsonl -o out.jsonl --config vqa.toml --events json 2> run.log",
+    ),
+)
 def run(
     input: Input,
     /,
@@ -188,6 +195,7 @@ def run(
     output: Annotated[Path, Parameter(alias="-o", group=_RESULTS)],
     json: Annotated[bool, Parameter(group=_RESULTS)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
+    events: Annotated[Literal["text", "json"], Parameter(group=_RESULTS)] = "text",
     journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
     quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
     verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
@@ -216,6 +224,8 @@ def run(
         Say only what needs attention.
     verbose
         Short for --log-level: -v is info, -vv is debug.
+    events
+        How the run is told on stderr: for people, or as one JSON object a line, for programs.
     """
     from vqa_async.cli.merging import shard_named
     from vqa_async.cli.running import run_job
@@ -240,11 +250,27 @@ def run(
         observability=louder(observability, verbose),
     )
     return run_job(
-        options, input, shard_named(output, selection), limit=limit, format=format, json=json, quiet=quiet
+        options,
+        input,
+        shard_named(output, selection),
+        limit=limit,
+        format=format,
+        json=json,
+        quiet=quiet,
+        events=events,
+        again=_typed.get(),
     )
 
 
-@app.command(sort_key=3)
+@app.command(
+    sort_key=3,
+    group=RUN,
+    help_epilogue=examples(
+        "vqa-async check photos/",
+        "vqa-async check in.jsonl --base-url http://HOST/v1 --model NAME --limit 1000",
+        "vqa-async check in.jsonl --model gpt-4o-mini --offline --json",
+    ),
+)
 def check(
     input: Input,
     /,
@@ -265,7 +291,7 @@ def check(
     images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
     json: Annotated[bool, Parameter(group=_RESULTS)] = False,
 ) -> int:
-    """Look at every record and image of INPUT, and estimate what a run will take.
+    """Look at every record of INPUT, and estimate a run.
 
     With --model the endpoint is asked too: its models, and one record of the input,
     which is paid for; --offline asks nothing.
@@ -305,14 +331,27 @@ def check(
     return check_input(options, input, limit=limit, format=format, offline=offline, json=json)
 
 
-@app.command(sort_key=4)
+@app.command(
+    sort_key=4,
+    group=LOOK,
+    help_epilogue=examples(
+        "vqa-async status out.jsonl",
+        "vqa-async status out.jsonl --watch     until the run in another terminal ends",
+        "vqa-async status out.jsonl --json | jq .left",
+        "vqa-async status out.*.jsonl           of shards: a row for each, and the sum",
+    ),
+)
 def status(
     output: Annotated[Path, Parameter(env_var=())],
     /,
     *more: Annotated[Path, Parameter(env_var=())],
     json: bool = False,
+    watch: bool = False,
 ) -> int:
-    """How an output stands: done, failed by type, left, tokens, what stopped it. Of several: a row each.
+    """How an output stands, finished or going on.
+
+    Done, failed by type, left, rate, tokens, cost, time left, what stopped it. It reads files alone and
+    does not disturb the run. Of several outputs: a row for each, and the sum.
 
     Parameters
     ----------
@@ -322,18 +361,27 @@ def status(
         Those of other shards; patterns in quotes are expanded.
     json
         Print it as JSON on stdout.
+    watch
+        Follow a run that goes on in another terminal, until it ends.
     """
     from vqa_async.cli.standings import several, show_standings
 
     outputs = several([output, *more])
     if outputs:
         return show_standings(outputs, json=json)
-    from vqa_async.cli.standing import show_status
+    from vqa_async.cli.standing import show_status, watch_status
 
-    return show_status(output, json=json)
+    return watch_status(output, json=json) if watch else show_status(output, json=json)
 
 
-@app.command(sort_key=5)
+@app.command(
+    sort_key=6,
+    group=PASS_ON,
+    help_epilogue=examples(
+        "vqa-async merge out.*.jsonl -o all.jsonl",
+        "vqa-async merge out.*.jsonl -o all.jsonl --allow-gaps",
+    ),
+)
 def merge(
     part: Annotated[Path, Parameter(env_var=())],
     /,
@@ -362,7 +410,14 @@ def merge(
     return merge_outputs([part, *more], output, allow_gaps=allow_gaps, json=json)
 
 
-@app.command(sort_key=4)
+@app.command(
+    sort_key=4,
+    group=RUN,
+    help_epilogue=examples(
+        "vqa-async verify out.jsonl --base-url http://HOST/v1 --model NAME",
+        "vqa-async verify out.jsonl --base-url http://HOST/v1 --model NAME --verify-mode judge",
+    ),
+)
 def verify(
     output: Annotated[Path, Parameter(env_var=())],
     /,
@@ -417,7 +472,15 @@ def verify(
     return verify_output(options, output, json=json, quiet=quiet)
 
 
-@app.command(name="quality", sort_key=4)
+@app.command(
+    name="quality",
+    sort_key=4,
+    group=LOOK,
+    help_epilogue=examples(
+        "vqa-async quality out.jsonl",
+        "vqa-async quality out.jsonl --checks all --json",
+    ),
+)
 def show_quality(
     output: Annotated[Path, Parameter(env_var=())],
     /,
@@ -446,7 +509,15 @@ def show_quality(
     return show_review(output, quality, verification, json=json)
 
 
-@app.command(sort_key=5)
+@app.command(
+    sort_key=5,
+    group=PASS_ON,
+    help_epilogue=examples(
+        "vqa-async export out.jsonl -o train.json",
+        "vqa-async export out.jsonl -o train.parquet",
+        "vqa-async export out.jsonl -o sharegpt.json --format sharegpt",
+    ),
+)
 def export(
     source: Annotated[Path, Parameter(env_var=())],
     /,
@@ -468,7 +539,14 @@ def export(
     return export_answers(source, output, options)
 
 
-@app.command(sort_key=7)
+@app.command(
+    sort_key=7,
+    group=RUN,
+    help_epilogue=examples(
+        "vqa-async prompts",
+        "vqa-async prompts --style counting --pairs 3 --language German",
+    ),
+)
 def prompts(
     *,
     prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
@@ -486,7 +564,13 @@ def prompts(
     return show_prompts(prompting, system_prompt)
 
 
-@app.command(sort_key=1)
+@app.command(
+    sort_key=1,
+    group=START,
+    help_epilogue=examples(
+        "vqa-async init work", "cd work && vqa-async check data/image_vqa/sample_data.json"
+    ),
+)
 def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
     """Make a workspace: vqa.toml, sample data with images, and the pipeline script image_vqa.py.
 
@@ -507,9 +591,16 @@ def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
     return 0
 
 
-@app.command(sort_key=0)
+@app.command(
+    sort_key=0,
+    group=START,
+    help_epilogue=examples("vqa-async demo", "vqa-async demo my-folder", "vqa-async demo --ocr"),
+)
 def demo(folder: Annotated[Path, Parameter(env_var=())] = Path("demo"), /, *, ocr: bool = False) -> int:
-    """Start the embedded endpoint, run the sample data through it, export JSON. No key, no network.
+    """Try it on sample data: no key, no network.
+
+    Starts the embedded endpoint, runs the sample data through it and exports the answers.
+
 
     Parameters
     ----------
@@ -528,6 +619,11 @@ app.command(  # by name: its options live with the server, which only this comma
     name="serve",
     help="Run the embedded OpenAI-compatible endpoint: it measures pixels and is no model.",
     sort_key=6,
+    group=SERVE,
+    help_epilogue=examples(
+        "vqa-async serve",
+        "vqa-async serve --port 9000 --latency 0.4 --error-rate 503=0.1",
+    ),
     default_parameter=Parameter(negative_bool=("no-",)),
 )
 app.command(  # by name, as is `serve`
@@ -535,4 +631,30 @@ app.command(  # by name, as is `serve`
     name="batch",
     help="Hand records to a provider's batch API, and fetch the answers later at a lower price.",
     sort_key=4,
+    group=RUN,
 )
+
+
+@app.command(
+    sort_key=8,
+    group=ABOUT,
+    help_epilogue=examples(
+        'eval "$(vqa-async completion bash)"           this shell; or in ~/.bashrc',
+        "vqa-async completion zsh > ~/.zfunc/_vqa-async",
+        "vqa-async completion fish > ~/.config/fish/completions/vqa-async.fish",
+    ),
+)
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> int:
+    """Print the completion of commands for a shell.
+
+    Parameters
+    ----------
+    shell
+        Which one.
+    """
+    emit(app.generate_completion(prog_name="vqa-async", shell=shell))
+    return 0
+
+
+for _flag in ("--help", "--version"):
+    app[_flag].group = ABOUT

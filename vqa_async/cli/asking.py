@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from vqa_async.chat import printable
-from vqa_async.cli.texts import count, duration, error_json
+from vqa_async.cli.texts import error_json
 from vqa_async.config import Config
 from vqa_async.models import Failure, Result, Success
 from vqa_async.preflight import EndpointCheck
+from vqa_async.watch.words import count, duration
 
 _MOST_ATTEMPTS = 3
 _LONGEST_S = 60.0

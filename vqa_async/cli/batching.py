@@ -17,8 +17,8 @@ from vqa_async.batches import Batches, Fetched, PartState, Submitted, stored_con
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
 from vqa_async.cli.layers import named_endpoints
+from vqa_async.cli.menu import examples
 from vqa_async.cli.running import run_job
-from vqa_async.cli.texts import count
 from vqa_async.config import (
     Answers,
     BatchOptions,
@@ -40,6 +40,7 @@ from vqa_async.config import (
 )
 from vqa_async.errors import ConfigError
 from vqa_async.journal import JournalPaths
+from vqa_async.watch.words import count
 
 _WHERE = Group("Where", sort_key=1)
 _ASK = Group("What to ask", sort_key=2)
@@ -52,20 +53,14 @@ _QUALITY = Group("Checked answers", sort_key=8)
 
 Output = Annotated[Path, Parameter(env_var=())]
 
-_EXAMPLES = """Examples:
-
-vqa-async batch submit data.jsonl -o out.jsonl --model gpt-4o-mini
-
-vqa-async batch status out.jsonl
-
-vqa-async batch fetch out.jsonl --wait --live
-
-An interrupted command goes on where it was when it is given again; nothing is handed in twice."""
-
 batch = App(
     name="batch",
     help="Hand records to a provider's batch API and fetch the answers later, at a lower price.",
-    help_epilogue=_EXAMPLES,
+    help_epilogue=examples(
+        "vqa-async batch submit data.jsonl -o out.jsonl --model gpt-4o-mini",
+        "vqa-async batch status out.jsonl",
+        "vqa-async batch fetch out.jsonl --wait --live     again: goes on",
+    ),
 )
 
 

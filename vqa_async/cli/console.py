@@ -10,9 +10,10 @@ import sys
 from typing import TextIO
 
 from rich.console import Console
-from rich.text import Text
 
-from vqa_async.chat import printable
+from vqa_async.watch.saying import say
+
+__all__ = ["OutputLost", "emit", "open_console", "say"]
 
 
 class OutputLost(Exception):
@@ -35,16 +36,6 @@ class _Stderr(Console):
 def open_console() -> _Stderr:
     """A console on standard error."""
     return _Stderr(stderr=True, highlight=False)
-
-
-def say(console: Console, message: str, style: str = "") -> None:
-    """Print ``message`` on one line, with nothing in it that a terminal could take for a command."""
-    try:
-        console.print(Text(printable(message), style=style), soft_wrap=True)
-    except OSError:  # its disk is full, its terminal is gone
-        if isinstance(console, _Stderr):
-            console.fall_silent()
-        console.quiet = True
 
 
 def emit(result: object) -> None:

@@ -9,13 +9,14 @@ from rich.console import Console
 
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
-from vqa_async.cli.progress import Display
 from vqa_async.cli.serving import announce_loading
 from vqa_async.cli.texts import ending, exit_code
 from vqa_async.engine import RunSummary
 from vqa_async.errors import ConfigError
 from vqa_async.export import export
 from vqa_async.server import running_server
+from vqa_async.watch.display import Display
+from vqa_async.watch.saying import say_as_it_is
 from vqa_async.workspace import create_workspace
 
 DATA = Path("data") / "image_vqa"
@@ -46,7 +47,7 @@ def run_demo(folder: Path, *, ocr: bool = False) -> int:
     summary = run_sync(lambda: _answer(source, output, console, ocr=ocr))
     export(output, exported)
     for line in ending(summary):
-        say(console, line)
+        say_as_it_is(console, line)
     say(console, _NO_VISION_MODEL if ocr else _NO_MODEL)
     sample = shlex.quote(str(folder / SAMPLE))
     say(console, f"vqa-async run {sample} -o answers.jsonl --base-url http://HOST/v1 --model NAME")

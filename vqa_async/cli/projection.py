@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vqa_async.cli.findings import Findings
-from vqa_async.cli.texts import count, duration, money
 from vqa_async.config import Budget, Config, Limits, NamedEndpoint
 from vqa_async.models import Success
 from vqa_async.spending import prices_of
 from vqa_async.tokens import estimate_text
+from vqa_async.watch.words import count, duration, money
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,16 @@ from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.exits import EXIT_STOPPED
 from vqa_async.cli.logging import logged
-from vqa_async.cli.progress import Display
 from vqa_async.cli.reviewing import review_line
 from vqa_async.cli.signals import Interrupts, interrupts
 from vqa_async.cli.startup import raise_descriptor_limit
-from vqa_async.cli.texts import as_json, ending, exit_code
+from vqa_async.cli.texts import as_json, ending, exit_code, in_short
 from vqa_async.config import Config
 from vqa_async.engine import Engine, RunSummary
 from vqa_async.sources import InputFormat
 from vqa_async.stages import Stages, has_stages
+from vqa_async.watch.display import Display, Form
+from vqa_async.watch.saying import say_as_it_is
 from vqa_async.watchers import watched
 
 
@@ -34,11 +35,13 @@ def run_job(
     format: InputFormat,
     json: bool,
     quiet: bool,
+    events: Form = "text",
+    again: str = "",
 ) -> int:
-    """Run the job; returns the exit code."""
+    """Run the job; returns the exit code. ``again`` is the command that was typed, see ``finish``."""
     raise_descriptor_limit()
     console = open_console()
-    display = Display(console, quiet=quiet)
+    display = Display(console, quiet=quiet, form=events)
 
     async def main(config: Config) -> tuple[RunSummary | None, Interrupts]:
         async with watched(config, display) as (config, observer):
@@ -53,23 +56,52 @@ def run_job(
 
     with logged(config, console) as config:
         summary, seen = run_sync(lambda: main(config))
-    return finish(console, summary, seen, json=json, quiet=quiet)
+        if events == "json":
+            return _finish_json(display, summary, seen, json=json)
+    return finish(console, summary, seen, json=json, quiet=quiet, again=again)
 
 
-def finish(console: Console, summary: RunSummary | None, seen: Interrupts, *, json: bool, quiet: bool) -> int:
-    """Say how it ended and hand the results over; returns the exit code."""
+def _finish_json(display: Display, summary: RunSummary | None, seen: Interrupts, *, json: bool) -> int:
+    """``finish`` for programs: the last event."""
+    if summary is None:
+        code = seen.exit_code or 130
+        display.emit("finished", {"state": "interrupted", "exit_code": code, "succeeded": 0, "failed": 0})
+        return code
+    code = _code(summary, seen)
+    display.emit("finished", as_json(summary, code))
+    _hand_over(summary, code, json=json)
+    return code
+
+
+def finish(
+    console: Console,
+    summary: RunSummary | None,
+    seen: Interrupts,
+    *,
+    json: bool,
+    quiet: bool,
+    again: str = "",
+) -> int:
+    """Say how it ended and hand the results over; returns the exit code.
+
+    Args:
+        again: the command that was typed, to be shown with ``--retry-failed``.
+    """
     if summary is None:  # a signal came before anything was sent
         say(
             console, "Interrupted before the first request. Next: run the same command again to go on.", "red"
         )
         return seen.exit_code or 130
-    code = exit_code(summary)
-    if code == EXIT_STOPPED and seen.exit_code:
-        code = seen.exit_code
+    code = _code(summary, seen)
     if not quiet or code:
-        _tell(console, summary, code)
+        _tell(console, summary, code, again)
     _hand_over(summary, code, json=json)
     return code
+
+
+def _code(summary: RunSummary, seen: Interrupts) -> int:
+    code = exit_code(summary)
+    return seen.exit_code if code == EXIT_STOPPED and seen.exit_code else code
 
 
 async def interruptible(
@@ -102,18 +134,18 @@ async def _watched(
         return await engine.run(input, output, limit=limit, format=format, preflight=True)
 
 
-def _tell(console: Console, summary: RunSummary, code: int) -> None:
+def _tell(console: Console, summary: RunSummary, code: int, again: str) -> None:
     """How it ended, for people."""
     style = {0: "green", 1: "yellow"}.get(code, "red")
-    first, *rest = ending(summary)
+    first, *rest = ending(summary, again=again, more=_stage_lines(summary))
     say(console, first, style)
-    for line in (*rest, *_stage_lines(summary)):
-        say(console, line)
+    for line in rest:
+        say_as_it_is(console, line)
 
 
 def _stage_lines(summary: RunSummary) -> list[str]:
     verification, review = summary.verification, summary.review
-    lines = [f"Verification: {line}" for line in ending(verification)] if verification else []
+    lines = [f"Verification: {line}" for line in in_short(verification)] if verification else []
     return lines + ([review_line(review)] if review else [])
 
 

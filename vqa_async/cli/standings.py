@@ -113,7 +113,7 @@ def _rate(found: Survey) -> float | None:
     if isinstance(counts, dict):
         answered, seconds = counts.get("succeeded", 0), counts.get("elapsed_s", 0)
     elif found.is_running and isinstance(started_at, int | float):
-        answered, seconds = found.answered_in_run, time.time() - started_at
+        answered, seconds = found.since_start, time.time() - started_at
     else:
         return None
     return round(answered / seconds, 2) if seconds > 0 else None

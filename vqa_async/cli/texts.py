@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from vqa_async.chat import printable
 from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
+from vqa_async.cli.facts import Row, failure_rows, table
 from vqa_async.engine import RunSummary
 from vqa_async.errors import BudgetReached, RateLimited, ServerError, VQAError
 from vqa_async.events import RunStatistics
+from vqa_async.journal import JournalPaths
 from vqa_async.quality import Review
+from vqa_async.watch.words import count, duration, money, rate
 
 
 def exit_code(summary: RunSummary) -> int:
@@ -21,55 +28,119 @@ def exit_code(summary: RunSummary) -> int:
     return EXIT_OK if summary.ok else EXIT_SOME_FAILED
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+def ending(summary: RunSummary, *, again: str = "", more: Sequence[str] = ()) -> list[str]:
+    """The lines that close a run: how it ended, a table of facts, what to do next at the end.
 
-
-def count(number: int, noun: str) -> str:
-    """``number`` of a thing: 1 request, 2 requests."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def ending(summary: RunSummary) -> list[str]:
-    """The lines that close a run: one fact each, what to do next at the end."""
+    Args:
+        again: the command that was given, without ``--retry-failed``; "" where there was none.
+        more: lines about what came after the run.
+    """
     s = summary.statistics
     if summary.state == "finished" and summary.reason and not s.seen:
-        return [f"Done: {summary.reason}, from earlier runs."]
-    earlier = f", {s.skipped - s.skipped_failed:,} answered before" if s.skipped > s.skipped_failed else ""
-    lines = [
-        f"{_headline(summary)}: {s.succeeded:,} answered{earlier}, {_failed(s)} in {duration(s.elapsed_s)}."
+        return [printable(line) for line in (f"Done: {summary.reason}, from earlier runs.", *more)]
+    return [
+        headline(summary),
+        *table(closing_rows(summary)),
+        *(printable(line) for line in (*_why(summary), *more)),
+        *_below("Next: ", [printable(step) for step in next_steps(summary, again)]),
     ]
-    if s.prompt_tokens or s.completion_tokens:
-        lines.append(f"Tokens: {s.prompt_tokens:,} in, {s.completion_tokens:,} out.{_cost(s)}")
-    if s.truncated:
-        lines.append(f"Cut off: {count(s.truncated, 'answer')} at max_tokens, marked 'truncated' in _meta.")
-    if s.failed or s.skipped_failed:
-        lines.append(f"Failures: {summary.paths.failures}")
+
+
+def _below(first: str, lines: Sequence[str]) -> list[str]:
+    """The lines, the first of them after a word."""
+    return [f"{first if at == 0 else ' ' * len(first)}{line}" for at, line in enumerate(lines)]
+
+
+def in_short(summary: RunSummary) -> list[str]:
+    """The same without the table, for a stage that followed another."""
+    s = summary.statistics
+    tokens = f"{_tokens(s)}, {count(s.requests, 'request')}." if s.requests else ""
+    steps = [f"Next: {step}" for step in [_next_step(summary)] if step]
+    return [line for line in (headline(summary), tokens, *_why(summary), *steps) if line]
+
+
+def _why(summary: RunSummary) -> list[str]:
     if summary.state == "finished" and summary.reason:
-        lines.append(f"Ended because {summary.reason}.")
-    if summary.state == "stopped":
-        lines.append(f"Cause: {summary.reason}")
-    if next_step := _next_step(summary):
-        lines.append(f"Next: {next_step}")
-    return lines
+        return [f"Ended because {summary.reason}."]
+    return [f"Cause: {summary.reason}"] if summary.state == "stopped" else []
+
+
+def headline(summary: RunSummary) -> str:
+    """How it ended, in a line."""
+    s = summary.statistics
+    earlier = f", {s.skipped - s.skipped_failed:,} answered before" if s.skipped > s.skipped_failed else ""
+    return (
+        f"{_headline(summary)}: {s.succeeded:,} answered{earlier}, {_failed(s)} in {duration(s.elapsed_s)}."
+    )
+
+
+def closing_rows(summary: RunSummary) -> list[Row]:
+    """The facts of a run that is over."""
+    s = summary.statistics
+    rows = [
+        ("Answered", f"{s.succeeded:,}{_pace(s)}"),
+        ("Before", f"{s.skipped - s.skipped_failed:,}" if s.skipped > s.skipped_failed else ""),
+        *failure_rows(s.failures_by_type),
+        ("", f"{s.skipped_failed:,} before: --retry-failed tries them again" if s.skipped_failed else ""),
+        ("Retried", count(s.retries, "attempt") if s.retries else ""),
+        ("Cut off", f"{_cut_off(s)} at max_tokens, marked 'truncated' in _meta" if s.truncated else ""),
+        ("Requests", f"{s.requests:,}" if s.requests else ""),
+        ("Tokens", _tokens(s) if s.prompt_tokens or s.completion_tokens else ""),
+        ("Cost", _cost(s)),
+        ("Time", duration(s.elapsed_s)),
+        *file_rows(summary.paths, has_failures=bool(s.failed or s.skipped_failed)),
+    ]
+    if s.skipped_failed and not s.failed:
+        rows = [("Failed" if said.endswith("again") and not name else name, said) for name, said in rows]
+    return [row for row in rows if row[1]]
+
+
+def _pace(s: RunStatistics) -> str:
+    return f", {rate(s.succeeded / s.elapsed_s)}" if s.succeeded and s.elapsed_s > 0 else ""
+
+
+def _cut_off(s: RunStatistics) -> str:
+    return count(s.truncated, "answer")
+
+
+def _tokens(s: RunStatistics) -> str:
+    return f"{s.prompt_tokens:,} in, {s.completion_tokens:,} out"
 
 
 def _cost(s: RunStatistics) -> str:
-    return "" if s.cost is None else f" Cost: {money(s.cost)}, with {count(s.requests, 'request')}."
+    return "" if s.cost is None else money(s.cost)
 
 
-def money(dollars: float) -> str:
-    """US dollars, with cents at least, and more places for less."""
-    places = 2 if dollars >= 1 else 4
-    return f"${dollars:,.{places}f}"
+def file_rows(paths: JournalPaths, *, has_failures: bool) -> list[Row]:
+    """The files of an output that are there."""
+    rows = [("Files", f"{_near(paths.successes)} (answers)")]
+    if has_failures:
+        rows.append(("", f"{_near(paths.failures)} (failures)"))
+    if paths.damaged.exists():
+        rows.append(("", f"{_near(paths.damaged)} (damaged lines)"))
+    return [*rows, ("", f"{_near(paths.run)} (settings, state)")]
+
+
+def next_steps(summary: RunSummary, again: str) -> list[str]:
+    """What to do next: a sentence where something is left, commands where there are answers."""
+    s, out = summary.statistics, shlex.quote(_near(summary.paths.successes))
+    steps = [_next_step(summary)] if _next_step(summary) else []
+    if summary.state == "finished" and again:
+        if s.failed or s.skipped_failed:
+            steps.append(f"{again} --retry-failed")
+        if s.succeeded or s.skipped > s.skipped_failed:
+            stem = shlex.quote(_near(summary.paths.successes).removesuffix(".jsonl"))
+            steps.append(f"vqa-async report {out} -o {stem}.html")
+            steps.append(f"vqa-async export {out} -o {stem}.json")
+    return steps
+
+
+def _near(path: Path) -> str:
+    """A path as it is typed here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
 
 
 def _next_step(summary: RunSummary) -> str:

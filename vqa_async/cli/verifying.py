@@ -9,7 +9,6 @@ from pathlib import Path
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import open_console
 from vqa_async.cli.logging import logged
-from vqa_async.cli.progress import Display
 from vqa_async.cli.running import finish, interruptible
 from vqa_async.cli.signals import Interrupts
 from vqa_async.cli.startup import raise_descriptor_limit
@@ -17,6 +16,7 @@ from vqa_async.config import Config
 from vqa_async.engine import RunSummary
 from vqa_async.review import review
 from vqa_async.stages import Stages
+from vqa_async.watch.display import Display
 from vqa_async.watchers import watched
 
 

@@ -174,6 +174,7 @@ class EndpointPool:
         """
         now = self.now()
         sent_at = now if sent_at is None else sent_at
+        endpoint.errors += 1
         if isinstance(error, RateLimited):
             endpoint.breaker.answered()
             self._outage.rate_limited(endpoint, error, now, sent_at)
@@ -220,6 +221,7 @@ class EndpointPool:
 
     def _enter(self, permit: Permit, endpoint: EndpointState, now: float) -> EndpointState:
         self._in_flight += 1
+        endpoint.requests += 1
         endpoint.gate.entered(now, permit.tokens)
         permit.endpoint = endpoint
         permit.entered_at = now

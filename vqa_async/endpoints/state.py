@@ -39,6 +39,9 @@ class EndpointStatistics:
         rpm: requests a minute that it is asked at most; 0 where nothing limits them.
         latency_s: how long an answer usually takes.
         quality: share of the latest requests that it answered.
+        requests: sent to it so far.
+        errors: those of them that failed for its sake, or were refused by it.
+        is_down: whether it counts as down; then single requests probe it now and then.
     """
 
     url: str
@@ -49,6 +52,9 @@ class EndpointStatistics:
     rpm: float = 0.0
     latency_s: float = 0.0
     quality: float = 1.0
+    requests: int = 0
+    errors: int = 0
+    is_down: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +71,7 @@ class EndpointState:
         proven: whether it ever gave a completion.
         closed: why it is not asked any more, "" while it is.
         latency_s: how long an answer usually takes, 0 before the first.
+        requests, errors: sent to it so far, and how many of them failed.
     """
 
     url: str
@@ -77,6 +84,8 @@ class EndpointState:
     proven: bool = False
     closed: str = ""
     latency_s: float = 0.0
+    requests: int = 0
+    errors: int = 0
     _first_refused: str = ""
     _refuses_others: bool = False
     _replies: int = 0
@@ -163,6 +172,9 @@ class EndpointState:
             rpm=self.gate.rates.per_minute(),
             latency_s=self.latency_s,
             quality=self.breaker.quality,
+            requests=self.requests,
+            errors=self.errors,
+            is_down=self.breaker.is_open,
         )
 
 

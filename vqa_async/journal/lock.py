@@ -3,7 +3,7 @@
 Two locks, both the system's own, so that they end with the process that holds them, even by ``kill -9``:
 OUT.jsonl.lock, taken before anything is read, holds for every path that leads to the same name; a lock on
 the output file itself also holds for its other names (hard links). The lock file stays behind, empty of
-meaning: it must not be removed while a run may hold it.
+meaning: it must not be removed while a run may hold it. A run with a display also writes there how it fares.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from vqa_async.errors import JournalLocked
+from vqa_async.journal.json_text import from_json, to_json
 
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -159,6 +161,28 @@ def _sign(lock: Path) -> None:
 
 def _holder(lock: Path) -> str:
     try:
-        return lock.read_text().strip() or "unknown"
+        return lock.read_text().partition("\n")[0].strip() or "unknown"
     except (OSError, UnicodeDecodeError):
         return "unknown"
+
+
+# --- how the holder fares -----------------------------------------------------------------------------
+
+
+def publish(lock: Path, facts: dict[str, Any]) -> None:
+    """Write below the holder's number how its run fares, for whoever asks from outside.
+
+    Only the holder may. Never a reason for a run to end: a disk that takes it not is left alone.
+    """
+    with contextlib.suppress(OSError):
+        lock.write_bytes(f"{os.getpid()}\n".encode() + to_json(facts) + b"\n")
+
+
+def published(lock: Path) -> dict[str, Any]:
+    """What the holder has written last; {} where nobody holds it, or nothing was written yet."""
+    try:
+        holder, _, text = lock.read_bytes().partition(b"\n")
+        facts = from_json(text) if text and is_locked(lock) else {}
+    except (OSError, ValueError):  # it was read while it was written
+        return {}
+    return facts | {"pid": holder.decode("ascii", "replace")} if isinstance(facts, dict) and facts else {}

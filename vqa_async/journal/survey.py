@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,11 @@ from vqa_async.journal.lock import is_locked
 from vqa_async.journal.paths import JournalPaths
 from vqa_async.journal.replay import Replayed
 from vqa_async.journal.scanning import Accept, Line, scan
+
+_LATEST = 10_000
+"""Answers whose time is remembered; by these the rate of now is told."""
+
+_MOST_ENDPOINTS = 100
 
 
 @dataclass(slots=True)
@@ -29,8 +34,10 @@ class Survey:
         retryable: how many of them the next run tries again.
         prompt_tokens, completion_tokens: over all answers in the output.
         in_batches: records that wait in batches.
+        endpoints: answers by the address that gave them, with the seconds that they took together.
+        finished_at: when the latest answers came, in the order of the file.
+        since_start: answers that the last run added.
         unreadable: damaged lines; an unfinished end is none, for the next run mends it by itself.
-        answered_in_run: answers since the last run began.
     """
 
     run: dict[str, Any]
@@ -41,8 +48,10 @@ class Survey:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     in_batches: int = 0
+    endpoints: dict[str, tuple[int, float]] = field(default_factory=dict)
+    finished_at: deque[float] = field(default_factory=lambda: deque(maxlen=_LATEST))
+    since_start: int = 0
     unreadable: int = 0
-    answered_in_run: int = 0
 
     @property
     def failed(self) -> int:
@@ -72,20 +81,29 @@ def survey(paths: JournalPaths) -> Survey:
 
 
 def _read_successes(path: Path, result: Survey) -> None:
-    started_at = result.run.get("started_at")
-    began = started_at if isinstance(started_at, int | float) else float("inf")
-
     def accept(meta: LineMeta, line: Line) -> str:
         complaint = result.replayed.add_success(meta, line)
         if not complaint:
             fields = meta_fields(line.data.rstrip(b"\n"))
-            usage, finished_at = _field(fields, "usage"), _field(fields, "finished_at")
-            result.answered_in_run += isinstance(finished_at, int | float) and finished_at >= began
+            _note_course(fields, result)
+            usage = _field(fields, "usage")
             result.prompt_tokens += _count(_field(usage, "prompt_tokens"))
             result.completion_tokens += _count(_field(usage, "completion_tokens"))
         return complaint
 
     _read(path, accept, result)
+
+
+def _note_course(fields: object, result: Survey) -> None:
+    """When an answer came, from where, and how long it took."""
+    at, took_s, url = _field(fields, "finished_at"), _field(fields, "latency_s"), _field(fields, "endpoint")
+    if isinstance(at, float | int):
+        result.finished_at.append(at)
+        started_at = result.run.get("started_at")
+        result.since_start += isinstance(started_at, float | int) and at >= started_at
+    if isinstance(url, str) and (url in result.endpoints or len(result.endpoints) < _MOST_ENDPOINTS):
+        answers, seconds = result.endpoints.get(url, (0, 0.0))
+        result.endpoints[url] = answers + 1, seconds + (took_s if isinstance(took_s, float | int) else 0.0)
 
 
 # A right checksum says that a line was not changed, not that this version of ours wrote it.
