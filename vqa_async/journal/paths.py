@@ -24,6 +24,7 @@ class JournalPaths:
     run: Path
     lock: Path
     damaged: Path
+    parts: Path
 
     @classmethod
     def of(cls, output: str | os.PathLike[str]) -> JournalPaths:
@@ -48,6 +49,7 @@ class JournalPaths:
             run=out.with_name(f"{stem}.run.json"),
             lock=out.with_name(f"{out.name}.lock"),
             damaged=out.with_name(f"{stem}.damaged.jsonl"),
+            parts=out.with_name(f"{stem}.parts"),
         )
 
     @contextmanager
