@@ -825,6 +825,31 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class Distribution:
+    """Where the work of a run is done."""
+
+    engine: Literal["local", "ray"] = "local"
+    """What does the work: this process, or Ray Data (extra 'ray'), for what one machine cannot do. Limits and
+    budgets stay those of the whole run."""
+
+    ray_address: str = ""
+    """With --engine ray: the cluster, as Ray knows it: auto, HOST:6379 or ray://HOST:10001. Default: one of
+    its own on this machine, ended with the run."""
+
+    ray_actors: int = 0
+    """With --engine ray: processes that ask, each with its share of the limits. 0: one a machine, but 2 at
+    least."""
+
+    def __post_init__(self) -> None:
+        _require(self.engine in ("local", "ray"), f"engine must be local or ray, not {self.engine!r}.")
+        _require(0 <= self.ray_actors <= 10_000, "ray_actors must be from 0 to 10000.")
+        _require(
+            self.engine == "ray" or not (self.ray_address or self.ray_actors),
+            "--ray-address and --ray-actors need --engine ray.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All options, in their groups.
 
@@ -847,6 +872,7 @@ class Config:
     journal: JournalOptions = field(default_factory=JournalOptions)
     quality: Quality = field(default_factory=Quality, kw_only=True)
     verification: Verification = field(default_factory=Verification, kw_only=True)
+    distribution: Distribution = field(default_factory=Distribution, kw_only=True)
     endpoints: tuple[NamedEndpoint, ...] = ()
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@
           Rejected           do not retry: content filter, too long, bad image
         ResponseError        200, but not a completion: retry, bounded
       BudgetReached          stop the run: it may not cost more, or not take longer
+      ClusterError           stop the run: what does the work elsewhere has failed
       JournalError           stop the run: the files cannot be trusted
         JournalLocked        another run holds the output
         JournalDamaged       a line was changed or lost; `--repair` mends it
@@ -38,6 +39,7 @@ from typing import Any
 __all__ = [
     "AuthError",
     "BudgetReached",
+    "ClusterError",
     "ConfigError",
     "DiskError",
     "EndpointNotFound",
@@ -257,6 +259,14 @@ class BudgetReached(VQAError):
     """The run has used up what it was given: requests, tokens, money, time. The same command goes on."""
 
     code = "budget"
+    retryable = True
+    stops_run = True
+
+
+class ClusterError(VQAError):
+    """What does the work on other machines has failed. What was answered is kept; the same command goes on."""
+
+    code = "cluster"
     retryable = True
     stops_run = True
 

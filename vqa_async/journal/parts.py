@@ -18,7 +18,7 @@ from typing import Any
 from vqa_async.journal.codec import meta_fields
 from vqa_async.journal.lock import locked
 from vqa_async.journal.paths import JournalPaths
-from vqa_async.journal.replay import SUCCEEDED, Replayed, replay
+from vqa_async.journal.replay import FAILED, SUCCEEDED, Replayed, replay
 from vqa_async.journal.scanning import BUFFER_BYTES, Line, read_lines
 from vqa_async.journal.writer import AppendFile
 from vqa_async.keytable import RecordTable
@@ -59,25 +59,38 @@ def new_part(parts: Path, writer: str) -> Path:
     return parts / f"part-{writer}-{len(part_paths(parts, writer)):04}.jsonl"
 
 
-def answered_in(parts: list[JournalPaths]) -> tuple[RecordTable, int, int]:
-    """What writers that are gone have done: states by id, requests and tokens. Changes nothing."""
-    found, spent = Replayed(), [0, 0]
-    for part in parts:
-        for line in _good_lines(part.successes):
-            found.add_success(line.meta, line)  # type: ignore[arg-type]
-            _count(line, spent)
-    for part in parts:
-        for line in _good_lines(part.failures):
-            found.add_failure(line.meta, line)  # type: ignore[arg-type]
-            _count(line, spent)
-    return found.state, spent[0], spent[1]
+@dataclass(slots=True)
+class Done:
+    """What a writer that is gone has done.
+
+    Attributes:
+        states: of records, by their ids.
+        requests, prompt_tokens, answer_tokens: what that took.
+    """
+
+    states: RecordTable = field(default_factory=RecordTable)
+    requests: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+
+    def _count(self, line: Line) -> None:
+        fields = meta_fields(line.data.rstrip(b"\n")) or {}
+        usage: dict[str, Any] = fields.get("usage") or {}
+        self.requests += fields.get("attempts", 0)
+        self.prompt_tokens += usage.get("prompt_tokens", 0)
+        self.answer_tokens += usage.get("completion_tokens", 0)
 
 
-def _count(line: Line, spent: list[int]) -> None:
-    fields = meta_fields(line.data.rstrip(b"\n")) or {}
-    usage: dict[str, Any] = fields.get("usage") or {}
-    spent[0] += fields.get("attempts", 0)
-    spent[1] += usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0)
+def done_in(parts: list[JournalPaths]) -> Done:
+    """What stands in some parts. Changes nothing."""
+    done = Done()
+    for name, state in (("successes", SUCCEEDED), ("failures", FAILED)):
+        for part in parts:
+            for line in _good_lines(getattr(part, name)):
+                assert line.meta is not None
+                done.states.setdefault(line.meta.id, state)
+                done._count(line)
+    return done
 
 
 def _good_lines(path: Path) -> Iterator[Line]:
