@@ -26,7 +26,8 @@ DOORS = {
     "PIL": {"images", "server", "workspace"},  # the engine's images; the endpoint's eyes; the sample's brush
     "pillow_heif": {"images"},
     "pybase64": {"images", "server", "export"},
-    "pyarrow": {"export", "sources", "dataflow"},
+    "pyarrow": {"export", "sources", "dataflow", "distributed"},
+    "ray": {"distributed"},
     "xxhash": {"images"},
     "tenacity": {"client"},
     "aiofiles": {"sources"},

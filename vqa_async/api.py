@@ -115,6 +115,8 @@ async def arun(
     if given is not None and options:
         raise ConfigError("Give a config or options by name, not both.")
     config = given or Config.of(**options)
+    if config.distribution.engine != "local":
+        raise ConfigError("engine='ray' is what vqa_async.distributed.run does: call that.")
     if has_stages(config):
         stages = Stages(config, open_engine, observer=observer, **named)
         return await stages.run(input, output, limit=limit, format=format)

@@ -264,7 +264,7 @@ class BudgetReached(VQAError):
 
 
 class ClusterError(VQAError):
-    """What does the work on other machines has failed. What was answered is kept; the same command goes on."""
+    """What does the work elsewhere has failed. What was answered is kept; the same command goes on."""
 
     code = "cluster"
     retryable = True

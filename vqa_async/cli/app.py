@@ -26,6 +26,7 @@ from vqa_async.config import (
     Budget,
     Columns,
     Config,
+    Distribution,
     Endpoint,
     ImageOptions,
     InputFormat,
@@ -51,6 +52,7 @@ _BUDGET = Group("Budget", sort_key=4)
 _IMAGES = Group("Images", sort_key=5)
 _RESULTS = Group("Results and resuming", sort_key=6)
 _QUALITY = Group("Checked answers", sort_key=7)
+_MACHINES = Group("More than one machine", sort_key=8)
 
 _MIB = 1 << 20
 _MAY_BE_BARE = ("--retry-failed", "--drop-flagged", "--failures")
@@ -186,6 +188,7 @@ def run(
     journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
     quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
     verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
+    distribution: Annotated[Distribution, Parameter(name="*", group=_MACHINES)] = Distribution(),
 ) -> int:
     """Answer every record of INPUT. The same command again goes on where it stopped.
 
@@ -226,6 +229,7 @@ def run(
         answers=answers,
         quality=quality,
         verification=verification,
+        distribution=distribution,
     )
     return run_job(options, input, output, limit=limit, format=format, json=json, quiet=quiet)
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -17,7 +18,6 @@ from rich.text import Text
 
 from vqa_async.cli.console import say
 from vqa_async.cli.texts import count, duration
-from vqa_async.engine import Engine
 from vqa_async.errors import VQAError
 from vqa_async.events import (
     Event,
@@ -35,6 +35,12 @@ RATE_OVER_S = 10.0
 
 HINT_AFTER_S = 1.0
 """How long a run must go on after a failed attempt before it is shown."""
+
+
+class Watched(Protocol):
+    """What can be looked at while it runs: an engine, or many of them."""
+
+    def statistics(self) -> RunStatistics: ...
 
 
 class Rates:
@@ -159,7 +165,7 @@ class Display:
         self._hints.clear()
 
     @contextlib.asynccontextmanager
-    async def watching(self, engine: Engine) -> AsyncIterator[None]:
+    async def watching(self, engine: Watched) -> AsyncIterator[None]:
         """Show how ``engine`` fares until the block is left."""
         self._rates, self.is_stopping = Rates(), False  # it may be the second engine that is watched
         task = asyncio.create_task(self._watch(engine), name="vqa-display")
@@ -170,7 +176,7 @@ class Display:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _watch(self, engine: Engine) -> None:
+    async def _watch(self, engine: Watched) -> None:
         if self._quiet:
             return
         # A dumb terminal cannot go back in a line: there a live line would be a screenful.
@@ -179,17 +185,17 @@ class Display:
         else:
             await self._plain(engine)
 
-    def _line(self, engine: Engine) -> str:
+    def _line(self, engine: Watched) -> str:
         s = engine.statistics()
         return self._separator.join(progress_line(s, self._rates.look(s), asyncio.get_running_loop().time()))
 
-    async def _live(self, engine: Engine) -> None:
+    async def _live(self, engine: Watched) -> None:
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
             while True:
                 live.update(Text(self._line(engine), overflow="ellipsis", no_wrap=True), refresh=True)
                 await asyncio.sleep(LIVE_EVERY_S)
 
-    async def _plain(self, engine: Engine) -> None:
+    async def _plain(self, engine: Watched) -> None:
         while True:
             await asyncio.sleep(PLAIN_EVERY_S)
             say(self._console, self._line(engine))

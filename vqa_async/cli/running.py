@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from rich.console import Console
@@ -23,6 +23,17 @@ from vqa_async.sources import InputFormat
 from vqa_async.stages import Stages, has_stages
 
 
+class Stoppable(Protocol):
+    """What runs and can be told to end."""
+
+    @property
+    def is_running(self) -> bool: ...
+
+    def stop(self, reason: str) -> None: ...
+
+    def abort(self) -> None: ...
+
+
 def run_job(
     config: Config,
     input: str,
@@ -39,6 +50,12 @@ def run_job(
     display = Display(console, quiet=quiet)
 
     async def main() -> tuple[RunSummary | None, Interrupts]:
+        if config.distribution.engine == "ray":
+            from vqa_async.distributed import DistributedRun
+
+            distributed = DistributedRun(config, observer=display, watch=display.watching)
+            job = distributed.run(input, str(output), limit=limit, format=format)
+            return await interruptible(distributed, display, job)
         if has_stages(config):
             stages = Stages(config, open_engine, observer=display, watch=display.watching)
             job = stages.run(input, str(output), limit=limit, format=format, preflight=True)
@@ -69,7 +86,7 @@ def finish(console: Console, summary: RunSummary | None, seen: Interrupts, *, js
 
 
 async def interruptible(
-    engine: Engine | Stages, display: Display, job: Coroutine[Any, Any, RunSummary]
+    engine: Stoppable, display: Display, job: Coroutine[Any, Any, RunSummary]
 ) -> tuple[RunSummary | None, Interrupts]:
     """The job of ``engine``, with the first signal draining it and the second ending it."""
     task = asyncio.create_task(job)

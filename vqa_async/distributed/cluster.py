@@ -1,0 +1,136 @@
+"""Ray, started on this machine or found where it runs. The only file that starts and ends it.
+
+One of our own listens on loopback alone, reports nothing to anybody, keeps its files in a folder that is
+removed, and ends with us, even if we are killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from vqa_async.errors import ClusterError, ConfigError
+
+_SPARE_CPUS = 2
+"""Logical ones, of a Ray of our own: for the reader and whoever else needs one for a moment."""
+
+_STORE_BYTES = 256 << 20
+"""For what is between reader and workers, which is a few chunks."""
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Read when Ray is imported or starts processes."""
+
+_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray's name for: this machine alone. It would listen on all interfaces otherwise."""
+
+
+@contextlib.contextmanager
+def cluster(address: str, workers: int) -> Iterator[None]:
+    """Ray, ready to be used in this process until the block ends; one that our host has started is used.
+
+    Raises:
+        ConfigError: Ray is not installed, or no cluster answers at ``address``.
+        ClusterError: it cannot be started here.
+    """
+    _prepare(os.environ, own=not address)
+    ray = _import()
+    if ray.is_initialized():
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        folder = tempfile.mkdtemp(prefix="vqa-ray-")
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(ray.shutdown)
+        with _hushed():
+            if address:
+                _connect(ray, address)
+            else:
+                _start(ray, folder, workers)
+        yield
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep from standard error what Ray's C++ part writes there before it knows how loud it may be."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _prepare(environ: os._Environ[str], *, own: bool) -> None:
+    for name, value in (_QUIET | (_ON_LOOPBACK if own and "ray" not in sys.modules else {})).items():
+        environ.setdefault(name, value)
+
+
+def _import() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise ConfigError(
+            "--engine ray needs Ray, which is not installed: pip install 'vqa-async[ray]'."
+        ) from None
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return ray
+
+
+def _connect(ray: Any, address: str) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        first = str(error).strip().partition("\n")[0][:200]
+        raise ConfigError(
+            f"No Ray cluster answers at {address}: {first or type(error).__name__}. Check --ray-address."
+        ) from None
+
+
+def _start(ray: Any, folder: str, workers: int) -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=workers + _SPARE_CPUS,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            object_store_memory=_STORE_BYTES,
+            _temp_dir=folder,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        first = str(error).strip().partition("\n")[0][:200]
+        raise ClusterError(
+            f"Ray cannot be started on this machine: {first or type(error).__name__}. "
+            "Without --engine ray the same command does the work in one process."
+        ) from None
+
+
+def machines() -> int:
+    """Machines of the cluster that are alive."""
+    import ray
+
+    return sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
+
+
+def cpus_for(workers: int) -> float:
+    """Logical CPUs that a worker may ask for, so that all of them and the reader find a place."""
+    import ray
+
+    there = ray.cluster_resources().get("CPU", 1.0)  # type: ignore[no-untyped-call]
+    return float(min(1.0, 0.9 * there / (workers + 1)))
