@@ -40,7 +40,7 @@ Watch: TypeAlias = Callable[[Any], AbstractAsyncContextManager[None]]
 _MARGIN_S = 5.0
 """Beyond what a drain may take, for workers to say that they have ended."""
 
-_LEAST_CHUNK, _MOST_CHUNK = 32, 512
+_LEAST_CHUNK, _MOST_CHUNK = 64, 512
 
 
 @contextlib.asynccontextmanager
@@ -197,7 +197,7 @@ class DistributedRun:
         width = max(1, self.config.limits.width_bound // workers)
         return Feed(
             job=Job(self.config, workers, parts, reading.folder, _keys(self.config), desk),
-            reading=replace(reading, chunk=min(_MOST_CHUNK, max(_LEAST_CHUNK, width))),
+            reading=replace(reading, chunk=min(_MOST_CHUNK, max(_LEAST_CHUNK, 2 * width))),
             cpus=cpus_for(workers),
         )
 
