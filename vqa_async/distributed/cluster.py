@@ -26,10 +26,12 @@ _STORE_BYTES = 256 << 20
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-"""Read when Ray is imported or starts processes."""
+"""Read when Ray is imported or starts processes. Signals are for our host, or us, to handle: Ray's C++ part would
+answer SIGTERM with a stack trace, and abort while it starts."""
 
 _ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray's name for: this machine alone. It would listen on all interfaces otherwise."""
@@ -57,6 +59,8 @@ def cluster(address: str, workers: int) -> Iterator[None]:
                 _connect(ray, address)
             else:
                 _start(ray, folder, workers)
+        # What its processes say would go to standard output, which is for results, whatever log_to_driver is.
+        ray._private.worker._worker_logs_enabled = False
         yield
 
 

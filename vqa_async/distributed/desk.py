@@ -59,6 +59,10 @@ class Desk:
         self._stop = stop
         await self._tell()
 
+    async def is_stopping(self) -> bool:
+        """Whether nobody needs more chunks."""
+        return self._stop is not None
+
     async def stopped(self, heard: Stop | None) -> Stop:
         """Returns once there is another reason to end than the one that was ``heard``."""
         await self._wait(lambda: self._stop is not None and (heard is None or self._stop.at_once))

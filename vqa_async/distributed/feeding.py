@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ _QUEUED = 8
 """And those with what waits at its door."""
 
 _READER_CPUS = 0.1
+
+_PATIENCE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +59,22 @@ def results_of(feed: Feed, is_over: Callable[[], bool]) -> Iterator[ChunkDone]:
             return
         raise ClusterError(_explained(error)) from None
     finally:
+        _see_executor_off()
         context.enable_progress_bars, context.target_max_block_size = before
+
+
+def _see_executor_off() -> None:
+    """Wait for Ray Data's own thread: Ray may not be shut down under it, or this process is ended at once."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("StreamingExecutor"):
+            thread.join(_PATIENCE_S)
 
 
 def _dataset(feed: Feed) -> Any:
     import ray
 
     read = ray.data.read_datasource(
-        _source(ray.put(feed.reading)), override_num_blocks=1, num_cpus=_READER_CPUS
+        _source(ray.put(feed.reading), feed.job.desk), override_num_blocks=1, num_cpus=_READER_CPUS
     )
     return read.map_batches(
         Worker,
@@ -79,8 +90,9 @@ def _dataset(feed: Feed) -> Any:
     )
 
 
-def _source(reading: Any) -> Any:
-    """A source of Ray Data with one task, which reads what the reference ``reading`` stands for."""
+def _source(reading: Any, desk: Any) -> Any:
+    """A source of Ray Data with one task, which reads what the reference ``reading`` stands for, and ends where
+    ``desk`` says so: then all that follows it ends by itself too."""
     import pyarrow
     import ray
     from ray.data.block import BlockMetadata
@@ -90,6 +102,8 @@ def _source(reading: Any) -> Any:
         wanted: Reading = ray.get(reading)
         for packed in packed_chunks(wanted):
             yield pyarrow.table({COLUMN: pyarrow.array([packed], pyarrow.large_binary())})
+            if ray.get(desk.is_stopping.remote()):
+                return
 
     class Chunks(Datasource):
         def estimate_inmemory_data_size(self) -> int | None:

@@ -111,6 +111,9 @@ class DistributedRun:
         patience = self.config.timeouts.timeout if is_budget else self.config.timeouts.drain_timeout
         left = asyncio.wrap_future(self._desk.all_left.remote().future())
         await asyncio.wait({left}, timeout=patience + _MARGIN_S)
+        await asyncio.sleep(
+            _MARGIN_S
+        )  # what is still on its way comes back empty, and then this is cancelled
         self._is_over.set()
 
     # --- the run ----------------------------------------------------------------------------------------
@@ -164,6 +167,8 @@ class DistributedRun:
         def drive() -> None:
             options = self.config.distribution
             with cluster(options.ray_address, sharers(self.config, options.ray_actors or 2)):
+                if self._is_over.is_set():
+                    return
                 workers = sharers(self.config, options.ray_actors or max(2, machines()))
                 feed = self._feed(reading, parts, workers, on_desk)
                 for done in results_of(feed, self._is_over.is_set):
@@ -178,6 +183,8 @@ class DistributedRun:
             finally:
                 self._desk = None
                 self._is_over.set()
+                with contextlib.suppress(OSError):  # nothing was written
+                    journal.paths.parts.rmdir()
                 if deadline is not None:
                     deadline.cancel()
                 if self._waiting is not None:
