@@ -68,6 +68,7 @@ FLAGS = {
     "Rejected": (False, False),
     "ResponseError": (True, False),
     "BudgetReached": (True, True),
+    "ClusterError": (True, True),
     "JournalError": (False, True),
     "JournalLocked": (False, True),
     "JournalDamaged": (False, True),
