@@ -20,7 +20,6 @@ import argparse
 import functools
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -40,7 +39,7 @@ TURNS = 120
 
 HEADER = (
     "in flight", "records", "plain req/s, working", "Ray req/s, working", "share", "target", "plain s, whole",
-    "Ray s, whole", "of which start and end, s", "share, whole", "CPU ms a request, plain", "and Ray",
+    "Ray s, whole", "of which start and end, s", "share, whole",
 )  # fmt: skip
 
 
@@ -86,18 +85,13 @@ def _run(url: str, folder: Path, width: int, records: int, *options: str) -> dic
             sys.executable, "-m", "vqa_async", "run", str(folder / "in.jsonl"), "-o", str(output), "--quiet",
             "--base-url", url, "--model", "m", "--max-workers", str(width), *options,
         ]  # fmt: skip
-        cpu, started = _cpu_s(), time.perf_counter()
+        started = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         whole = time.perf_counter() - started
         working, count = _working_s(output)
     if count != records:
         raise RuntimeError(f"{count} of {records} records were answered")
-    return {
-        "whole_s": whole,
-        "working_s": working,
-        "rate": records / working,
-        "cpu_ms": (_cpu_s() - cpu) / records * 1000,
-    }
+    return {"whole_s": whole, "working_s": working, "rate": records / working}
 
 
 def _working_s(output: Path) -> tuple[float, int]:
@@ -109,12 +103,6 @@ def _working_s(output: Path) -> tuple[float, int]:
             first = min(first, meta["finished_at"] - meta["latency_s"])
             last, count = max(last, meta["finished_at"]), count + 1
     return last - first, count
-
-
-def _cpu_s() -> float:
-    """Seconds of CPU of all processes that were started from here and are over; Ray's outlive their parent."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _row(width: int, records: int, found: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
@@ -146,8 +134,6 @@ def report(result: Mapping[str, Any]) -> str:
                 f"{row['ray']['whole_s']:.1f}",
                 f"{row['ray']['whole_s'] - row['ray']['working_s']:.1f}",
                 f"{row['share_whole']:.2f}",
-                f"{row['plain']['cpu_ms']:.2f}",
-                f"{row['ray']['cpu_ms']:.2f}",
             )
             for row in result["rows"]
         ],

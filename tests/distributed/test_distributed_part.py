@@ -103,7 +103,7 @@ async def test_a_stop_drains_and_an_abort_does_not_wait(tmp_path: Path) -> None:
             left = asyncio.Event()
             part.watch(desk.stopped, left.set)
             answers = [asyncio.create_task(part.answer(record(n))) for n in range(12)]
-            while not server.stats().in_flight == 4:
+            while server.stats().in_flight != 4:
                 await asyncio.sleep(0.01)
             await desk.stop(Stop("enough"))
             if at_once:

@@ -68,9 +68,7 @@ def test_what_is_finished_is_passed_over_and_counted(tmp_path: Path) -> None:
     assert (chunks[0].skipped, chunks[0].skipped_failed) == (2, 1)
 
 
-def test_somebody_hears_of_what_is_only_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_somebody_hears_of_what_is_only_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk goes out now and then, though it holds nothing."""
     monkeypatch.setattr(reading_module, "_MOST_SKIPPED", 3)
     chunks = read(written(tmp_path, 6), tmp_path, **{f"r{n}": b"s" for n in range(6)})

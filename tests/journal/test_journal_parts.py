@@ -118,8 +118,8 @@ async def test_a_full_disk_keeps_the_parts(tmp_path: Path, monkeypatch: pytest.M
 
     async with journal(tmp_path / "out.jsonl") as opened:
         path = await write(tmp_path, "a", [success(1)])
-        with monkeypatch.context() as patched, pytest.raises(DiskError, match="No space left"):
-            patched.setattr(parts, "_copy", full)
+        monkeypatch.setattr(parts, "_copy", full)
+        with pytest.raises(DiskError, match="No space left"):
             await opened.take_in()
     assert path.exists()
 

@@ -30,8 +30,8 @@ _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-"""Read when Ray is imported or starts processes. Signals are for our host, or us, to handle: Ray's C++ part would
-answer SIGTERM with a stack trace, and abort while it starts."""
+"""Read when Ray is imported or starts processes. Signals are for our host, or us, to handle: Ray's C++ part
+would answer SIGTERM with a stack trace, and abort while it starts."""
 
 _ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray's name for: this machine alone. It would listen on all interfaces otherwise."""

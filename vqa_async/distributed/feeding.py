@@ -91,8 +91,8 @@ def _dataset(feed: Feed) -> Any:
 
 
 def _source(reading: Any, desk: Any) -> Any:
-    """A source of Ray Data with one task, which reads what the reference ``reading`` stands for, and ends where
-    ``desk`` says so: then all that follows it ends by itself too."""
+    """A source of Ray Data with one task: it reads what the reference ``reading`` stands for, and ends where
+    ``desk`` says so, and then all that follows it ends by itself too."""
     import pyarrow
     import ray
     from ray.data.block import BlockMetadata
