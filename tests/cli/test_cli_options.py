@@ -69,7 +69,7 @@ def test_every_option_of_the_endpoint_is_a_flag_of_serve(
 def test_the_groups_stand_in_the_order_in_which_people_need_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where, what, pace, budget, images, results, quality."""
+    """Where, what, pace, budget, images, results, quality, machines."""
     titles = re.findall(r"^╭─ ([^─]+) ─", help_of("run", capsys, monkeypatch), re.MULTILINE)
     assert titles == [
         "Arguments",
@@ -80,6 +80,7 @@ def test_the_groups_stand_in_the_order_in_which_people_need_them(
         "Images",
         "Results and resuming",
         "Checked answers",
+        "More than one machine",
     ]
 
 

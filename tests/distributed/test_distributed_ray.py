@@ -80,9 +80,13 @@ def test_each_record_is_there_once_whoever_was_killed(tmp_path: Path) -> None:
 def wait_for_the_end_of(processes: list[int]) -> None:
     """Of all that is Ray's: some of them look only now and then whether they are still wanted."""
     deadline = time.monotonic() + 40
-    while alive := [pid for pid in processes if b"/ray/" in command_line(pid) or b"ray::" in command_line(pid)]:
+    while alive := [pid for pid in processes if is_ray(pid)]:
         assert time.monotonic() < deadline, alive
         time.sleep(0.1)
+
+
+def is_ray(pid: int) -> bool:
+    return any(mark in command_line(pid) for mark in (b"/ray/", b"ray::"))
 
 
 @contextlib.contextmanager

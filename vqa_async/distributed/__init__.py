@@ -25,6 +25,7 @@ evenly.
 """
 
 from vqa_async.distributed.actor import VQAActor
-from vqa_async.distributed.run import DistributedRun, arun, run
+from vqa_async.distributed.doors import arun, run
+from vqa_async.distributed.run import DistributedRun
 
 __all__ = ["DistributedRun", "VQAActor", "arun", "run"]

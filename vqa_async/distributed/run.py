@@ -14,17 +14,17 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-from vqa_async.api import open_engine, run_sync
+from vqa_async.api import open_engine
 from vqa_async.config import Config, InputFormat
 from vqa_async.distributed.cluster import cluster, cpus_for, machines
 from vqa_async.distributed.desk import Desk, Stop
 from vqa_async.distributed.feeding import Feed, results_of
 from vqa_async.distributed.reading import Reading
-from vqa_async.distributed.sharing import sharers
+from vqa_async.distributed.sharing import require_possible, sharers
 from vqa_async.distributed.totals import Totals
-from vqa_async.distributed.work import ChunkDone, Job
+from vqa_async.distributed.work import ChunkDone, Job, keys_of
 from vqa_async.engine import RunSummary
 from vqa_async.engine.engine import require_distinct
 from vqa_async.errors import BudgetReached, ClusterError, ConfigError, JournalError, VQAError
@@ -34,7 +34,6 @@ from vqa_async.journal.writer import see_through
 from vqa_async.models import Failure, Record
 from vqa_async.sources import local_files, open_source, shown
 
-T = TypeVar("T")
 Watch: TypeAlias = Callable[[Any], AbstractAsyncContextManager[None]]
 
 _MARGIN_S = 5.0
@@ -63,13 +62,12 @@ class DistributedRun:
     def __init__(
         self, config: Config, *, observer: Observer | None = None, watch: Watch = _unwatched
     ) -> None:
-        _require_possible(config)
+        require_possible(config)
         self.config = config
         self._observer, self._watch = observer, watch
         self._totals = Totals()
         self._started = time.monotonic()
         self._desk: Any = None
-        self._thread: ThreadPoolExecutor | None = None
         self._is_over = threading.Event()
         self._stopping: Stop | None = None
         self._cause: VQAError | str | None = None
@@ -203,7 +201,7 @@ class DistributedRun:
         on_desk(desk)
         width = max(1, self.config.limits.width_bound // workers)
         return Feed(
-            job=Job(self.config, workers, parts, reading.folder, _keys(self.config), desk),
+            job=Job(self.config, workers, parts, reading.folder, keys_of(self.config), desk),
             reading=replace(reading, chunk=min(_MOST_CHUNK, max(_LEAST_CHUNK, 2 * width))),
             cpus=cpus_for(workers),
         )
@@ -260,21 +258,6 @@ class DistributedRun:
             self._observer.on_event(event)
 
 
-def _require_possible(config: Config) -> None:
-    for given, flag, instead in (
-        (config.quality.accept, "--accept", "run it in one process"),
-        (config.verification.verify, "--verify", "run 'vqa-async verify OUT.jsonl' afterwards"),
-    ):
-        if given:
-            raise ConfigError(f"{flag} does not go with --engine ray: {instead}.")
-
-
-def _keys(config: Config) -> dict[str, str]:
-    """Variables with keys that workers on other machines will look for."""
-    names = {"DF_API_KEY", "OPENAI_API_KEY", *(one.api_key_env for one in config.all_endpoints())}
-    return {name: os.environ[name] for name in names if name in os.environ}
-
-
 def _repeated(count: int) -> str:
     said = "1 record was" if count == 1 else f"{count:,} records were"
     return f"{said} answered twice, because a worker was killed; each stands in the output once."
@@ -288,26 +271,3 @@ def _counts(s: RunStatistics) -> dict[str, Any]:
         "cost": s.cost,
         "elapsed_s": round(s.elapsed_s, 3),
     }
-
-
-async def arun(
-    input: str,
-    output: str,
-    *,
-    limit: int | None = None,
-    format: InputFormat = "auto",
-    observer: Observer | None = None,
-    **options: Any,
-) -> RunSummary:
-    """Answer every record of ``input`` into ``output`` on Ray; see ``vqa_async.arun``.
-
-    Example:
-        >>> summary = await arun("in.jsonl", "out.jsonl", model="qwen-vl", ray_address="auto")
-    """
-    config = options.pop("config", None) or Config.of(**{"engine": "ray"} | options)
-    return await DistributedRun(config, observer=observer).run(input, output, limit=limit, format=format)
-
-
-def run(input: str, output: str, **options: Any) -> RunSummary:
-    """``arun`` for synchronous callers."""
-    return run_sync(lambda: arun(input, output, **options))

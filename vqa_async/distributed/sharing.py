@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vqa_async.config import Budget, Config, Limits, NamedEndpoint
+from vqa_async.errors import ConfigError
 
 _REQUESTS_A_SHARE = 50
 """Of a budget of requests: fewer are not worth a worker of their own, for shares are not passed on."""
@@ -72,3 +73,17 @@ def has_budget(config: Config) -> bool:
     """Whether what the run may spend is bounded."""
     b = config.budget
     return bool(b.max_requests or b.max_tokens_total or b.max_cost)
+
+
+def require_possible(config: Config) -> None:
+    """Refuse what cannot be divided.
+
+    Raises:
+        ConfigError: an option has no meaning over many processes.
+    """
+    for given, flag, instead in (
+        (config.quality.accept, "--accept", "run it in one process"),
+        (config.verification.verify, "--verify", "run 'vqa-async verify OUT.jsonl' afterwards"),
+    ):
+        if given:
+            raise ConfigError(f"{flag} does not go with --engine ray: {instead}.")

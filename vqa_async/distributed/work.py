@@ -51,6 +51,12 @@ class Job:
     desk: Any
 
 
+def keys_of(config: Config) -> dict[str, str]:
+    """Variables with keys that workers on other machines will look for."""
+    names = {"DF_API_KEY", "OPENAI_API_KEY", *(one.api_key_env for one in config.all_endpoints())}
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 @dataclass(slots=True)
 class ChunkDone:
     """What became of a chunk.
