@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -266,6 +267,17 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'vqa-async\[ray\]'"), cluster.cluster("", 2):
         pass
+
+
+@needs_ray
+def test_a_cluster_that_is_not_there_is_told_at_once() -> None:
+    """Ray itself would try for minutes."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        refused = pytest.raises(ConfigError, match=f"No Ray cluster answers at {address}")
+        with refused, cluster.cluster(address, 2):
+            pass
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ _SPARE_CPUS = 2
 
 _STORE_BYTES = 256 << 20
 """For what is between reader and workers, which is a few chunks."""
+
+_PATIENCE_S = 10.0
+"""For the first sign of life of a cluster that was named."""
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -98,12 +102,20 @@ def _import() -> Any:
 
 def _connect(ray: Any, address: str) -> None:
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         first = str(error).strip().partition("\n")[0][:200]
         raise ConfigError(
             f"No Ray cluster answers at {address}: {first or type(error).__name__}. Check --ray-address."
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Look whether anybody listens there, for Ray would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_S).close()
 
 
 def _start(ray: Any, folder: str, workers: int) -> None:

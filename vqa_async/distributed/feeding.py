@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,8 @@ def results_of(feed: Feed, is_over: Callable[[], bool]) -> Iterator[ChunkDone]:
     # A block for each chunk: what a worker is given, and what is done again if that is killed.
     context.enable_progress_bars, context.target_max_block_size = False, 1
     try:
+        # A few records are one chunk, and one worker has it: that is no reason to warn anybody.
+        warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
         for batch in _dataset(feed).iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=0):
             yield from (pickle.loads(packed) for packed in batch[COLUMN])  # noqa: S301 - our own workers'
             if is_over():
