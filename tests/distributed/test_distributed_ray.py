@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -87,7 +88,7 @@ def wait_for_the_end_of(processes: list[int]) -> None:
 
 
 def is_ray(pid: int) -> bool:
-    return any(mark in command_line(pid) for mark in (b"/ray/", b"ray::"))
+    return any(mark in command_line(pid) for mark in (b"raylet/raylet", b"gcs_server", b"ray::MapWorker"))
 
 
 @contextlib.contextmanager
@@ -267,6 +268,20 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'vqa-async\[ray\]'"), cluster.cluster("", 2):
         pass
+
+
+def test_files_of_a_ray_whose_driver_was_killed_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the next run; those of one that lives are not."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "vqa-ray-dead").mkdir()
+    (tmp_path / "vqa-ray-dead" / "held").touch()
+    with cluster._own_folder() as first, cluster._own_folder() as second:
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+            os.path.basename(folder) for folder in (first, second)
+        )
+    assert not list(tmp_path.iterdir())
 
 
 @needs_ray

@@ -14,9 +14,11 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from vqa_async.errors import ClusterError, ConfigError
+from vqa_async.errors import ClusterError, ConfigError, JournalLocked
+from vqa_async.journal.lock import claim
 
 _SPARE_CPUS = 2
 """Logical ones, of a Ray of our own: for the reader and whoever else needs one for a moment."""
@@ -26,6 +28,9 @@ _STORE_BYTES = 256 << 20
 
 _PATIENCE_S = 10.0
 """For the first sign of life of a cluster that was named."""
+
+_FOLDER, _HELD = "vqa-ray-", "held"
+"""Of the folder for the files of Ray, and of the file in it that is locked as long as its owner lives."""
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -55,8 +60,7 @@ def cluster(address: str, workers: int) -> Iterator[None]:
         yield
         return
     with contextlib.ExitStack() as stack:
-        folder = tempfile.mkdtemp(prefix="vqa-ray-")
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = stack.enter_context(_own_folder())
         stack.callback(ray.shutdown)
         with _hushed():
             if address:
@@ -66,6 +70,22 @@ def cluster(address: str, workers: int) -> Iterator[None]:
         # What its processes say would go to standard output, which is for results, whatever log_to_driver is.
         ray._private.worker._worker_logs_enabled = False
         yield
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[str]:
+    """A folder for the files of Ray, removed with the block; and those of processes that were killed, too."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*/{_HELD}"):
+        with contextlib.suppress(OSError, JournalLocked), left.open("rb+") as held:
+            claim(held.fileno(), left)
+            shutil.rmtree(left.parent, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=_FOLDER)
+    try:
+        with open(os.path.join(folder, _HELD), "wb") as held:
+            claim(held.fileno(), Path(folder))
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
