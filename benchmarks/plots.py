@@ -10,6 +10,7 @@
 | `latency.svg` | `latency_bound.json` | how much of what the latency allows is reached |
 | `ceiling.svg` | `ceiling.json` | CPU of a request: HTTP by hand, the least that aiohttp needs, the engine |
 | `memory.svg` | `memory.json` | peak memory by number of records |
+| `scale.svg` | `scale.json` | what 1, 10 and 100 machines sustain, by a simulation |
 
 A result that is missing is skipped, and a sentence says so. The same results give the same bytes (with the
 same matplotlib): ids are salted with a constant, and no date is written. Text stays text: a picture is
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import sys
 import textwrap
@@ -236,12 +238,36 @@ def memory(result: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def scale(result: Mapping[str, Any]) -> Figure:
+    """Requests a second by number of machines, a line for each endpoint."""
+    rows = result["rows"]
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    title = f"Requests a second by number of machines, {result['width']} in flight on each: a simulation"
+    figure, (axes,) = _figure(title, result, width=7, height=4.4)
+    for case, style in zip(cases, itertools.cycle(_styles(len(COLOURS))), strict=False):
+        line = [row for row in rows if row["case"] == case]
+        dashed = {"linestyle": "--"} if cases.index(case) >= len(COLOURS) else {}
+        machines, rates = [row["machines"] for row in line], [row["rate"] for row in line]
+        axes.plot(machines, rates, label=case, **(dict(style) | dashed))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _plain_log(axes.xaxis)
+    _plain_log(axes.yaxis)
+    axes.set_ylim(30, 2e6)  # room for the legend
+    axes.set_xlabel("machines")
+    axes.set_ylabel("requests a second")
+    axes.grid(axis="y")
+    axes.legend(loc="upper left")
+    return figure
+
+
 PICTURES: dict[str, tuple[str, Callable[[Mapping[str, Any]], Figure]]] = {
     "peers": ("peers", peers),
     "throughput": ("throughput", throughput),
     "latency": ("latency_bound", latency),
     "ceiling": ("ceiling", ceiling),
     "memory": ("memory", memory),
+    "scale": ("scale", scale),
 }
 """By name of the picture: the benchmark whose result it shows, and what draws it."""
 

@@ -29,7 +29,8 @@ DOORS = {
     "onnxruntime": {"server"},
     "numpy": {"server"},
     "pybase64": {"images", "server", "export"},
-    "pyarrow": {"export", "sources", "dataflow"},
+    "pyarrow": {"export", "sources", "dataflow", "distributed"},
+    "ray": {"distributed"},
     "xxhash": {"images"},
     "tenacity": {"client", "batches"},  # a record's own requests; the calls of a batch API
     "aiofiles": {"sources"},

@@ -34,7 +34,7 @@ README = (ROOT / "README.md").read_text()
 PACKAGE = ROOT / "vqa_async"
 
 OTHERS = {"vllm", "python", "python3", "ollama", "llama-server", "litellm", "docker", "scripts", "#SBATCH"}
-OTHERS |= {"cd", "head", "timeout", "OLLAMA_NUM_PARALLEL", "export", "curl"}
+OTHERS |= {"cd", "head", "timeout", "OLLAMA_NUM_PARALLEL", "export", "curl", "pip"}
 """What command lines may begin with beside our own command."""
 
 
@@ -50,7 +50,7 @@ def block(language: str, mark: str) -> str:
 
 def command_lines() -> list[str]:
     """Every command line of the README: in blocks for a shell, indented, and in the text."""
-    shell = "".join(blocks("sh")).splitlines()
+    shell = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
     typed = [line[2:] for line in "".join(blocks("console")).splitlines() if line.startswith("$ ")]
     indented = re.findall(r"^    (vqa-async .+)$", README, re.MULTILINE)
     inline = [
@@ -109,7 +109,8 @@ def test_every_flag_that_is_named_exists() -> None:
 
 def test_other_programs_are_those_that_the_readme_is_about() -> None:
     """A line for a shell begins with our command or with one that is known here."""
-    begins = {re.split(r"[ /=]", line)[0] for line in "".join(blocks("sh")).splitlines() if line}
+    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    begins = {re.split(r"[ /=]", line)[0] for line in lines if line}
     assert begins <= OTHERS | {"vqa-async", "exec", "for"}
 
 

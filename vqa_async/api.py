@@ -171,6 +171,8 @@ async def arun(
     if given is not None and options:
         raise ConfigError("Give a config or options by name, not both.")
     config = given or Config.of(**options)
+    if config.distribution.engine != "local":
+        raise ConfigError("engine='ray' is what vqa_async.distributed.run does: call that.")
     observer, watch = _watched(observer) if progress else (observer, unwatched)
     if has_stages(config):
         with named_run():

@@ -18,6 +18,7 @@
         ResponseError        200, but not a completion: retry, bounded
         BatchError           a batch gave no answer: ask live, or in another batch
       BudgetReached          stop the run: it may not cost more, or not take longer
+      ClusterError           stop the run: what does the work elsewhere has failed
       JournalError           stop the run: the files cannot be trusted
         JournalLocked        another run holds the output
         JournalDamaged       a line was changed or lost; `--repair` mends it
@@ -42,6 +43,7 @@ __all__ = [
     "BatchError",
     "BatchesPending",
     "BudgetReached",
+    "ClusterError",
     "ConfigError",
     "DiskError",
     "EndpointNotFound",
@@ -268,6 +270,14 @@ class BudgetReached(VQAError):
     """The run has used up what it was given: requests, tokens, money, time. The same command goes on."""
 
     code = "budget"
+    retryable = True
+    stops_run = True
+
+
+class ClusterError(VQAError):
+    """What does the work elsewhere has failed. What was answered is kept; the same command goes on."""
+
+    code = "cluster"
     retryable = True
     stops_run = True
 

@@ -57,8 +57,8 @@ def test_every_option_is_a_flag_of_run_once_with_help(
     for batches in place of what watches a run."""
     line = re.compile(r"^│ \*? *(--[a-z-]+)(?: -\w)?(?: [A-Z|]+(?:\.\.\.)?)? {2,}\S", re.MULTILINE)
     flags = line.findall(help_of(command, capsys, monkeypatch))
-    others = "batches" if command == "run" else "observability"
-    wanted = [name for name, group in option_groups().items() if group != others]
+    others = ("batches",) if command == "run" else ("observability", "distribution")
+    wanted = [name for name, group in option_groups().items() if group not in others]
     assert [option for option in wanted if flags.count(flag(option)) != 1] == []
     assert len(flags) == len(set(flags))
 
@@ -74,7 +74,7 @@ def test_every_option_of_the_endpoint_is_a_flag_of_serve(
 def test_the_groups_stand_in_the_order_in_which_people_need_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where, what, pace, budget, images, results, quality, watching."""
+    """Where, what, pace, budget, images, results, quality, watching, machines."""
     titles = re.findall(r"^╭─ ([^─]+) ─", help_of("run", capsys, monkeypatch), re.MULTILINE)
     assert titles == [
         "Arguments",
@@ -86,6 +86,7 @@ def test_the_groups_stand_in_the_order_in_which_people_need_them(
         "Results and resuming",
         "Checked answers",
         "Watched from outside",
+        "More than one machine",
     ]
 
 

@@ -69,6 +69,7 @@ FLAGS = {
     "ResponseError": (True, False),
     "BatchError": (True, False),
     "BudgetReached": (True, True),
+    "ClusterError": (True, True),
     "JournalError": (False, True),
     "JournalLocked": (False, True),
     "JournalDamaged": (False, True),

@@ -26,6 +26,7 @@ from vqa_async.config import (
     Budget,
     Columns,
     Config,
+    Distribution,
     Endpoint,
     ImageOptions,
     InputFormat,
@@ -53,6 +54,7 @@ _IMAGES = Group("Images", sort_key=5)
 _RESULTS = Group("Results and resuming", sort_key=6)
 _QUALITY = Group("Checked answers", sort_key=7)
 _WATCH = Group("Watched from outside", sort_key=8)
+_MACHINES = Group("More than one machine", sort_key=9)
 
 Verbose = Annotated[int, Parameter(alias="-v", count=True, group=_WATCH, env_var=())]
 
@@ -201,6 +203,7 @@ def run(
     verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
     observability: Annotated[Observability, Parameter(name="*", group=_WATCH)] = Observability(),
     verbose: Verbose = 0,
+    distribution: Annotated[Distribution, Parameter(name="*", group=_MACHINES)] = Distribution(),
 ) -> int:
     """Answer every record of INPUT. The same command again goes on where it stopped.
 
@@ -248,6 +251,7 @@ def run(
         quality=quality,
         verification=verification,
         observability=louder(observability, verbose),
+        distribution=distribution,
     )
     return run_job(
         options,

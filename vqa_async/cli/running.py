@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from rich.console import Console
@@ -26,6 +26,17 @@ from vqa_async.watch.saying import say_as_it_is
 from vqa_async.watchers import watched
 
 
+class Stoppable(Protocol):
+    """What runs and can be told to end."""
+
+    @property
+    def is_running(self) -> bool: ...
+
+    def stop(self, reason: str) -> None: ...
+
+    def abort(self) -> None: ...
+
+
 def run_job(
     config: Config,
     input: str,
@@ -44,6 +55,12 @@ def run_job(
     display = Display(console, quiet=quiet, form=events)
 
     async def main(config: Config) -> tuple[RunSummary | None, Interrupts]:
+        if config.distribution.engine == "ray":
+            from vqa_async.distributed import DistributedRun
+
+            distributed = DistributedRun(config, observer=display, watch=display.watching)
+            job = distributed.run(input, str(output), limit=limit, format=format)
+            return await interruptible(distributed, display, job)
         async with watched(config, display) as (config, observer):
             if has_stages(config):
                 stages = Stages(config, open_engine, observer=observer, watch=display.watching)
@@ -105,7 +122,7 @@ def _code(summary: RunSummary, seen: Interrupts) -> int:
 
 
 async def interruptible(
-    engine: Engine | Stages, display: Display, job: Coroutine[Any, Any, RunSummary]
+    engine: Stoppable, display: Display, job: Coroutine[Any, Any, RunSummary]
 ) -> tuple[RunSummary | None, Interrupts]:
     """The job of ``engine``, with the first signal draining it and the second ending it."""
     task = asyncio.create_task(job)

@@ -34,7 +34,7 @@ from vqa_async.config.endpoints import (
 from vqa_async.config.images import ImageOptions
 from vqa_async.config.pace import Budget, Limits, RetryPolicy, Timeouts
 from vqa_async.config.quality import BASIC_CHECKS, EXTRA_CHECKS, RUN_CHECKS, Quality, Verification
-from vqa_async.config.results import BatchOptions, JournalOptions, LogLevel, Observability
+from vqa_async.config.results import BatchOptions, Distribution, JournalOptions, LogLevel, Observability
 from vqa_async.config.rows import Columns, InputFormat, Selection
 from vqa_async.config.whole import Config, option_classes, option_groups
 
@@ -51,6 +51,7 @@ __all__ = [
     "Budget",
     "Columns",
     "Config",
+    "Distribution",
     "Endpoint",
     "ImageOptions",
     "InputFormat",

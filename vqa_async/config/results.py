@@ -105,3 +105,28 @@ class Observability:
     def logs(self) -> bool:
         """Whether log lines are wanted."""
         return bool(self.log_level or self.log_file)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Where the work of a run is done."""
+
+    engine: Literal["local", "ray"] = "local"
+    """What does the work: this process, or Ray Data (extra 'ray'), for what one machine cannot do. Limits and
+    budgets stay those of the whole run."""
+
+    ray_address: str = ""
+    """With --engine ray: the cluster, as Ray knows it: auto, HOST:6379 or ray://HOST:10001. Default: one of
+    its own on this machine, ended with the run."""
+
+    ray_actors: int = 0
+    """With --engine ray: processes that ask, each with its share of the limits. 0: one a machine, but 2 at
+    least."""
+
+    def __post_init__(self) -> None:
+        require(self.engine in ("local", "ray"), f"engine must be local or ray, not {self.engine!r}.")
+        require(0 <= self.ray_actors <= 10_000, "ray_actors must be from 0 to 10000.")
+        require(
+            self.engine == "ray" or not (self.ray_address or self.ray_actors),
+            "--ray-address and --ray-actors need --engine ray.",
+        )

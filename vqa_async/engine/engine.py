@@ -256,12 +256,14 @@ class Engine:
         goal: Goal | None = None,
         altered: Callable[[Result], Result] | None = None,
         files: Callable[[], Sequence[str]] | None = None,
+        spent: Spending | None = None,
     ) -> RunSummary:
         """``run`` for a source that somebody else has made, and the journal that it knows.
 
         Args:
             altered: what is kept of a result, and counted, instead of it.
             files: the files that the source reads, none of which may be the journal's own. May block.
+            spent: what counts against the budget from the start, since somebody else has spent it.
         """
 
         async def deliver(result: Result) -> None:
@@ -280,10 +282,12 @@ class Engine:
                 before_first=self._look_first if preflight else None,
             ) as run,
         ):
+            if spent is not None:
+                run.spending.add(spent)
             if goal is not None and not goal.left:
                 run.stop(goal.reached())
             if files is not None:
-                _require_distinct(await asyncio.to_thread(files), journal.paths)
+                require_distinct(await asyncio.to_thread(files), journal.paths)
             async with source, journal:
                 return await self._journalled(run, journal)
 
@@ -388,7 +392,7 @@ class Engine:
         """Whether a run or stream has begun to send."""
         return any(run.has_begun for run in self._runs)
 
-    def stop(self, reason: str = "stopped") -> None:
+    def stop(self, reason: VQAError | str = "stopped") -> None:
         """Drain all runs: nothing new is sent, what is in flight is finished and kept."""
         for run in tuple(self._runs):
             run.stop(reason)
@@ -452,7 +456,7 @@ def _require_one(checks: list[EndpointCheck]) -> list[EndpointCheck]:
     return checks
 
 
-def _require_distinct(inputs: Sequence[str], paths: JournalPaths) -> None:
+def require_distinct(inputs: Sequence[str], paths: JournalPaths) -> None:
     """What a run writes it may not read: it would never come to the end."""
     for path in (paths.successes, paths.failures, paths.damaged, paths.run):
         if path.exists() and any(os.path.exists(input) and path.samefile(input) for input in inputs):

@@ -4,6 +4,7 @@
     OUT.failures.jsonl   failures; a later success or failure of the same record supersedes a line
     OUT.run.json         settings that change answers, state of the last run; replaced atomically
     OUT.jsonl.lock       held while a run writes
+    OUT.parts/           what the processes of a distributed run write, until it is taken in
     OUT.jsonl.torn-<time>  an unfinished end that was cut off
     OUT.damaged.jsonl    lines that `--repair` took out
     OUT.batches.jsonl    what was handed to a provider's batch API, noted before and after each step
@@ -16,7 +17,8 @@ Inside, from the bottom up:
     replacing   files replaced in one step       runfile   settings and state
     mending     cutting, taking out, compacting  journal   one run
     replay      what is finished                 survey    a look from outside
-    kinds       failures called by name                  batch_log  batches that are under way
+    kinds       failures called by name          batch_log  batches that are under way
+    parts       what several processes wrote, made one
 """
 
 from vqa_async.journal.batch_log import BatchLog, Part, Submission

@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from vqa_async.config import Config
+from vqa_async.config import Config, JournalOptions
 from vqa_async.errors import DiskError
 from vqa_async.journal import runfile
 from vqa_async.journal.batch_log import BatchLog
@@ -19,6 +20,7 @@ from vqa_async.journal.codec import encode_failure, encode_success
 from vqa_async.journal.kinds import Kinds
 from vqa_async.journal.lock import claim, claimed, locked
 from vqa_async.journal.mending import drop_superseded
+from vqa_async.journal.parts import TakenIn, take_in
 from vqa_async.journal.paths import JournalPaths
 from vqa_async.journal.replacing import sync_folder
 from vqa_async.journal.replay import FAILED, SUCCEEDED, Replayed, replay
@@ -28,6 +30,11 @@ from vqa_async.models import Result, Success
 from vqa_async.prompts import wording
 
 _SUCCESSES, _FAILURES = 0, 1
+
+
+def needs_no_request(state: bytes, options: JournalOptions) -> bool:
+    """Whether a record that was left in ``state`` is not to be asked about again."""
+    return state == SUCCEEDED or (state == FAILED and options.retry_failed is not True)
 
 
 class Journal:
@@ -73,6 +80,7 @@ class Journal:
         self._replayed = Replayed(self.known)
         self._run: dict[str, Any] = {}
         self._writer: Writer | None = None
+        self._files: tuple[AppendFile, ...] = ()
         self._abandoned = threading.Event()
         self._held = contextlib.AsyncExitStack()
         self._writing = contextlib.AsyncExitStack()
@@ -80,6 +88,7 @@ class Journal:
     async def __aenter__(self) -> Journal:
         async with contextlib.AsyncExitStack() as stack:
             files = await self._in_thread(lambda: self._open(stack))
+            self._files = files
             writer = Writer(files, fsync=self._options.fsync, fsync_interval_s=self._options.fsync_interval)
             self._writer = await self._writing.enter_async_context(writer)
             self._held = stack.pop_all()
@@ -105,17 +114,44 @@ class Journal:
             self._replayed.notices += [warning] if warning else []
             self._run = runfile.begin(self._settings, self._source)
             runfile.store(self.paths.run, self._run)
-            return self._open_files(stack)
+            files = self._open_files(stack)
+            if self.paths.parts.exists():  # left by a distributed run that was killed
+                self._note_parts(self._take_in(files))
+            return files
+
+    def _take_in(self, files: tuple[AppendFile, ...]) -> TakenIn:
+        return take_in(
+            self.paths,
+            files,
+            self._replayed,
+            check=self._require_same,
+            repair=self._options.repair,
+            force=self._options.fsync != "never",
+        )
+
+    def _note_parts(self, taken: TakenIn) -> None:
+        self._replayed.notices += taken.notices
+        if taken.succeeded or taken.failed:
+            self._replayed.notices.append(
+                f"Took in {taken.succeeded:,} answers and {taken.failed:,} failures from {self.paths.parts}, "
+                "where a distributed run had left them."
+            )
 
     def _load_run(self) -> dict[str, Any] | None:
         before = runfile.load(self.paths.run)
         if before is not None:
             runfile.require_whole(before, self.paths.run)
-        if before is not None and self._has_answers() and not self._options.allow_changed_settings:
+        if self._has_answers():
+            self._require_same(self.paths.run)
+        return before
+
+    def _require_same(self, run: Path) -> None:
+        """Refuse to mix answers of other settings, those of the run file ``run``, with ours."""
+        before = runfile.load(run)
+        if before is not None and not self._options.allow_changed_settings:
             unset = Config()
             defaults = unset.answer_settings() | wording(unset)
-            runfile.require_same(before, self._settings, self.paths.run, defaults=defaults)
-        return before
+            runfile.require_same(before, self._settings, run, defaults=defaults)
 
     def _replay(self, *, is_known: bool) -> Replayed:
         return replay(
@@ -156,7 +192,7 @@ class Journal:
 
     def is_finished(self, state: bytes) -> bool:
         """Whether a record that was left in ``state`` needs no request."""
-        return state == SUCCEEDED or (state == FAILED and self._options.retry_failed is not True)
+        return needs_no_request(state, self._options)
 
     def append(self, result: Result) -> Awaitable[None]:
         """Keep ``result``; awaited, returns when it is in the file.
@@ -174,6 +210,18 @@ class Journal:
         if isinstance(result, Success):
             return self._writer.append(_SUCCESSES, encode_success(result, self._output_key))
         return self._writer.append(_FAILURES, encode_failure(result))
+
+    async def take_in(self) -> TakenIn:
+        """Make the parts that others have written (parts.py) one with the output, and remove them.
+
+        Raises:
+            JournalError: they cannot be; they are still there.
+        """
+        assert self._writer is not None
+        try:
+            return await self._writer.alone(lambda: self._take_in(self._files))
+        except OSError as error:
+            raise disk_error(self.paths.successes, error) from None
 
     async def close(self, state: str, reason: str, counts: dict[str, Any]) -> None:
         """Finish writing, drop failure lines that later ones made void, note how the run ended.

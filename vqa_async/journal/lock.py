@@ -47,8 +47,10 @@ else:
 
 
 @contextmanager
-def locked(lock: Path, output: Path) -> Iterator[str]:
+def locked(lock: Path, output: Path, patience_s: float = _PATIENCE_S) -> Iterator[str]:
     """Hold ``output`` by its lock file; gives a warning where this disk has no locks, else "".
+
+    Another holder is waited for as long as ``patience_s``.
 
     Raises:
         JournalLocked: another run holds it.
@@ -56,7 +58,7 @@ def locked(lock: Path, output: Path) -> Iterator[str]:
     # Taken in a thread and given back by another.
     held = FileLock(lock, thread_local=False)
     try:
-        held.acquire(timeout=_PATIENCE_S, poll_interval=_PATIENCE_S / 10)
+        held.acquire(timeout=patience_s, poll_interval=_PATIENCE_S / 10)
     except Timeout:
         raise JournalLocked(
             f"Another run (process {_holder(lock)}) is writing {output}. "

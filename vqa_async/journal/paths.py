@@ -25,6 +25,7 @@ class JournalPaths:
     lock: Path
     damaged: Path
     batches: Path
+    parts: Path
 
     @classmethod
     def of(cls, output: str | os.PathLike[str]) -> JournalPaths:
@@ -50,6 +51,7 @@ class JournalPaths:
             lock=out.with_name(f"{out.name}.lock"),
             damaged=out.with_name(f"{stem}.damaged.jsonl"),
             batches=out.with_name(f"{stem}.batches.jsonl"),
+            parts=out.with_name(f"{stem}.parts"),
         )
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from vqa_async.journal import runfile
 from vqa_async.journal.batch_log import BatchLog
 from vqa_async.journal.codec import LineMeta, decode_line, meta_fields
 from vqa_async.journal.lock import is_locked
+from vqa_async.journal.parts import part_paths
 from vqa_async.journal.paths import JournalPaths
 from vqa_async.journal.replay import Replayed
 from vqa_async.journal.scanning import Accept, Line, scan
@@ -72,16 +74,20 @@ def survey(paths: JournalPaths) -> Survey:
         )
     try:
         result = Survey(runfile.load(paths.run) or {}, is_locked(paths.lock))
-        _read_successes(paths.successes, result)
-        _read_failures(paths.failures, result)
+        parts = part_paths(paths.parts)  # of a distributed run that goes on, or was killed
+        for path in (paths.successes, *(part.successes for part in parts)):
+            _read_successes(path, result, is_part=path != paths.successes)
+        _read_failures([paths.failures, *(part.failures for part in parts)], result)
         result.in_batches = sum(part.requests for part in BatchLog(paths.batches).pending)
     except OSError as error:
         raise InputError(f"The output {paths.successes} cannot be read: {error.strerror}.") from None
     return result
 
 
-def _read_successes(path: Path, result: Survey) -> None:
+def _read_successes(path: Path, result: Survey, *, is_part: bool) -> None:
     def accept(meta: LineMeta, line: Line) -> str:
+        if is_part and result.replayed.has_answer(meta.id):
+            return ""  # answered twice, because a worker was killed: it will count once
         complaint = result.replayed.add_success(meta, line)
         if not complaint:
             fields = meta_fields(line.data.rstrip(b"\n"))
@@ -115,7 +121,7 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _read_failures(path: Path, result: Survey) -> None:
+def _read_failures(paths: Iterable[Path], result: Survey) -> None:
     newest: dict[str, tuple[str, bool]] = {}
 
     def accept(meta: LineMeta, line: Line) -> str:
@@ -124,7 +130,8 @@ def _read_failures(path: Path, result: Survey) -> None:
             newest[meta.id] = (decode_line(line.data)["error"]["code"], bool(meta.retryable))
         return complaint
 
-    _read(path, accept, result)
+    for path in paths:
+        _read(path, accept, result)
     result.failures_by_type.update(code for code, _ in newest.values())
     result.retryable = sum(retryable for _, retryable in newest.values())
 

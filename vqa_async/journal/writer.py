@@ -182,6 +182,10 @@ class Writer:
         if block.error is not None:
             raise block.error
 
+    async def alone(self, work: Callable[[], T]) -> T:
+        """``work()`` in the thread of the writer, so that nothing is written meanwhile but by that."""
+        return await see_through(self._loop.run_in_executor(self._thread, work))
+
     async def _run(self) -> None:
         try:
             await self._commit()

@@ -11,17 +11,17 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from rich.console import Console
 
-from vqa_async.engine import Engine
 from vqa_async.errors import VQAError
 from vqa_async.events import (
     Event,
     Notice,
     RecordFinished,
     RunStarted,
+    RunStatistics,
     RunStopping,
 )
 from vqa_async.journal import JournalPaths
@@ -50,6 +50,15 @@ HINT_AFTER_S = 1.0
 """How long a run must go on after a failed attempt before it is shown."""
 
 Form = Literal["text", "json"]
+
+
+class Shown(Protocol):
+    """What can be looked at while it runs: an engine, or many of them."""
+
+    @property
+    def is_running(self) -> bool: ...
+
+    def statistics(self) -> RunStatistics: ...
 
 
 class Display:
@@ -148,7 +157,7 @@ class Display:
     # --- looks --------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def watching(self, engine: Engine) -> AsyncIterator[None]:
+    async def watching(self, engine: Shown) -> AsyncIterator[None]:
         """Show how ``engine`` fares until the block is left."""
         # It may be the second engine that is watched.
         self._speed, self._errors, self.is_stopping = Speedometer(), ErrorsSeen(), False
@@ -164,14 +173,14 @@ class Display:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _publish(self, engine: Engine) -> None:
+    async def _publish(self, engine: Shown) -> None:
         """Let other processes see how it goes (`vqa-async status`)."""
         while True:
             await asyncio.sleep(PUBLISH_EVERY_S)
             if self._output and engine.is_running:  # else the lock is no longer ours
                 publish(JournalPaths.of(self._output).lock, progress_facts(self.snapshot(engine)))
 
-    async def _watch(self, engine: Engine) -> None:
+    async def _watch(self, engine: Shown) -> None:
         if self._quiet:
             return
         if self._is_json:
@@ -183,7 +192,7 @@ class Display:
         else:
             await self._every(lambda: say(self._console, plain_line(self.snapshot(engine))))
 
-    def snapshot(self, engine: Engine) -> Snapshot:
+    def snapshot(self, engine: Shown) -> Snapshot:
         """How ``engine`` stands now."""
         s = engine.statistics()
         look = Look(s.elapsed_s, s.succeeded + s.failed, s.prompt_tokens, s.completion_tokens)
@@ -197,7 +206,7 @@ class Display:
             is_stopping=self.is_stopping,
         )
 
-    async def _live(self, engine: Engine) -> None:
+    async def _live(self, engine: Shown) -> None:
         unicode = self._console.encoding.startswith("utf")
         await asyncio.sleep(FIRST_AFTER_S)
         with Frame(self._console) as frame:
@@ -207,7 +216,7 @@ class Display:
                 frame.draw(panel(self.snapshot(engine), size.width - 1, size.height - 1, unicode=unicode))
                 await asyncio.sleep(LIVE_EVERY_S)
 
-    async def _in_notebook(self, engine: Engine) -> None:
+    async def _in_notebook(self, engine: Shown) -> None:
         with notebook_cell() as show:
             while True:
                 show(panel(self.snapshot(engine), 100, 40))

@@ -29,6 +29,7 @@ _GROUPS = {
     "Batches": ("batches",),
     "Checked answers": ("quality", "verification"),
     "Watched from outside": ("observability",),
+    "More than one machine": ("distribution",),
 }
 """The groups of the help, with the fields of Config that stand in each. A field that none has comes last."""
 
