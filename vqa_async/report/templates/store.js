@@ -1,0 +1,84 @@
+// The records and small images that stand in the page. Records are read once, in slices; images when they
+// are first looked at.
+const about = JSON.parse($("about").textContent);
+const records = [];
+const haystacks = [];
+const facets = { flag: new Map(), style: new Map(), model: new Map(), failure: new Map() };
+
+function count(facet, name) {
+  if (name) facets[facet].set(name, (facets[facet].get(name) || 0) + 1);
+}
+
+function takeIn(record) {
+  record.at_ = records.length;
+  record.pairs ||= [];
+  record.images ||= [];
+  record.flags = new Set(record.pairs.flatMap((pair) => pair[2]));
+  for (const flag of record.flags) count("flag", flag);
+  count("style", record.style);
+  count("model", record.model);
+  if (record.error) count("failure", record.error.code);
+  records.push(record);
+}
+
+// Reads for a few milliseconds at a time, so that the page answers meanwhile.
+function readRecords(whenRead) {
+  const blocks = [...document.querySelectorAll("script.records")];
+  const slice = () => {
+    const until = performance.now() + 24;
+    while (blocks.length && performance.now() < until) {
+      const block = blocks.shift();
+      JSON.parse(block.textContent).forEach(takeIn);
+      block.remove();
+    }
+    if (blocks.length) setTimeout(slice);
+    else whenRead();
+  };
+  slice();
+}
+
+// All text of a record, folded, as search sees it.
+function haystack(record) {
+  return haystacks[record.at_] ??= [
+    record.id, record.text, record.model, record.style, record.structured, record.error && record.error.code,
+    record.error && record.error.message, ...record.pairs.flatMap((pair) => [pair[0], pair[1], ...pair[2]]),
+    ...record.images.map((image) => image.name), ...(record.row || []).flat(), ...(record.asked || []).map((turn) => turn[1]),
+  ].filter(Boolean).join("\n").toLowerCase();
+}
+
+function foldInSpareTime(at = 0) {
+  const until = performance.now() + 10;
+  while (at < records.length && performance.now() < until) haystack(records[at++]);
+  if (at < records.length) setTimeout(foldInSpareTime, 20, at);
+}
+
+const imageBlocks = [...document.querySelectorAll("script.images")];
+const openBlocks = new Map();
+
+function imageAddress(number) {
+  if (about.images) return `${encodeURIComponent(about.images)}/${Math.floor(number / about.perFolder)}/${number}.webp`;
+  const at = Math.floor(number / about.perBlock);
+  let lines = openBlocks.get(at);
+  if (!lines) {
+    lines = imageBlocks[at].textContent.split("\n");
+    if (openBlocks.size > 30) openBlocks.delete(openBlocks.keys().next().value);
+    openBlocks.set(at, lines);
+  }
+  return `data:image/webp;base64,${lines[number % about.perBlock]}`;
+}
+
+function thumb(image, alt) {
+  const frame = make("span", "thumb");
+  if (image && image.at !== undefined) {
+    const shown = make("img");
+    shown.alt = alt;
+    shown.decoding = "async";
+    [shown.width, shown.height] = image.size;
+    shown.addEventListener("error", () => frame.replaceChildren("image not found"));
+    shown.src = imageAddress(image.at);
+    frame.append(shown);
+  } else {
+    frame.append(image ? "no image to show" : "text alone");
+  }
+  return frame;
+}
