@@ -13,7 +13,7 @@ _OPTIONS = ImageOptions()
 
 @dataclass(frozen=True, slots=True)
 class SmallCopy:
-    """An image as a small WebP file.
+    """An image as a small JPEG file.
 
     Attributes:
         data: the file.

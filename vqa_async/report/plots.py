@@ -156,8 +156,10 @@ def _ceiling(value: float) -> float:
     return next(step * scale for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * scale >= value * 0.9999)
 
 
-def _up(top: float) -> tuple[Mark, ...]:
-    return tuple(Mark(_y(value, top), short(value) if value else "0") for value in (0, top / 2, top))
+def _up(top: float, *, whole: bool = False) -> tuple[Mark, ...]:
+    """The marks of an axis; without the one in the middle, where that would be half a thing."""
+    values = (0, top) if whole and top % 2 else (0, top / 2, top)
+    return tuple(Mark(_y(value, top), short(value) if value else "0") for value in values)
 
 
 def latency(spread: Spread) -> Plot:
@@ -186,7 +188,7 @@ def latency(spread: Spread) -> Plot:
         said=f"Latency of {number(len(spread))} answers: {words}, {seconds(high)} at most.",
         note=" · ".join(f"{name} {seconds(value)}" for name, value in marks),
         bars=_bars([counts[at] for at in range(bins)], said, "answers"),
-        up=_up(_ceiling(max(counts.values()))),
+        up=_up(_ceiling(max(counts.values())), whole=True),
         across=(Mark(_LEFT, seconds(bound(0))), Mark(WIDTH - _RIGHT, seconds(bound(bins)))),
         lines=tuple(Mark(round(x, 1), name) for x, (name, _) in zip(places, marks, strict=True)),
     )
@@ -285,7 +287,7 @@ def _histogram(name: str, title: str, spread: Spread, unit: str, noun: str) -> P
         f"{spread.mean:.3g} on average.",
         note=f"median {short(middle)} · at most {short(most)}",
         bars=_bars([counts[at] for at in range(bins)], said, noun),
-        up=_up(_ceiling(max(counts.values()))),
+        up=_up(_ceiling(max(counts.values())), whole=True),
         across=[Mark(round(mark.at, 1), mark.text) for mark in ticks],
     )
 

@@ -75,7 +75,7 @@ class Timeline:
     """Moments, counted in bins of time that get wider as time goes on. They may come in any order."""
 
     def __init__(self) -> None:
-        self._width_s = 0.25
+        self._width_s = 1 / 64
         self._bins: Counter[int] = Counter()
 
     def add(self, moment: float) -> None:

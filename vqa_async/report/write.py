@@ -204,7 +204,7 @@ class _Report:
         _write(file, report_page("head", beside=beside, **self._head(shown)))
         size = None if place == "none" else Size.for_records(shown, inside=not beside)
         images = _Beside(stack.enter_context(replaced_folder(self._folder))) if beside else _Inside(file)
-        with _blocks(file, "records", _RECORDS_PER_BLOCK) as add:
+        with _blocks(file, "record-data", _RECORDS_PER_BLOCK) as add:
             thumbnails = Thumbnails(self._origin.folder, size, images.keep)
             with thumbnails:
                 for made in self._entries(thumbnails):
@@ -313,7 +313,7 @@ class _Inside:
         """Write what is left."""
         if self._block:
             text = "\n".join(self._block)
-            _write(self._file, f'<script type="text/plain" class="images">{text}</script>\n')
+            _write(self._file, f'<script type="text/plain" class="image-data">{text}</script>\n')
             self._block.clear()
 
 
@@ -327,7 +327,7 @@ class _Beside:
 
     def keep(self, number: int, data: bytes) -> None:
         """Take the next copy."""
-        path = self._path / f"{number // _FILES_PER_FOLDER}" / f"{number}.webp"
+        path = self._path / f"{number // _FILES_PER_FOLDER}" / f"{number}.jpg"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
         self.count = number + 1

@@ -12,11 +12,14 @@ function verdictButton(decision, label, isOn, act) {
 
 function headOf(record) {
   const head = make("header", "");
-  const title = make("h2", "", make("bdi", "", ...marked(record.id)), make("small", "",
+  const title = make("h2", "", make("bdi", "", ...marked(nameOf(record))), make("small", "",
     `${(current + 1).toLocaleString("en")} of ${shown.length.toLocaleString("en")}`));
-  title.title = visible(record.id);
   head.append(title);
-  if (record.error) return head;
+  const id = nameOf(record) === record.id ? "" : make("bdi", "id", ...marked(record.id));
+  if (record.error) {
+    head.append(id);
+    return head;
+  }
   const decision = decisionOn(record);
   for (const [name, label, key] of [["accept", "✓ Accept", "a"], ["reject", "✗ Reject", "x"]]) {
     const button = verdictButton(name, `${label} `, decision === name, () => judgeRecord(record, name));
@@ -24,6 +27,7 @@ function headOf(record) {
     button.setAttribute("aria-keyshortcuts", key);
     head.append(button);
   }
+  head.append(id);
   return head;
 }
 
@@ -84,12 +88,17 @@ function answerOf(record) {
   return record.more ? make("div", "", pairs, make("p", "empty", `${many(record.more, "more pair")} not shown`)) : pairs;
 }
 
+function took(seconds) {
+  if (!seconds) return "";
+  return seconds < 1 ? `${Number((seconds * 1000).toPrecision(3))} ms` : `${Number(seconds.toPrecision(3))} s`;
+}
+
 function factsOf(record) {
   const date = record.at ? new Date(record.at * 1000).toLocaleString() : "";
   const tokens = record.tokens?.some(Boolean) ? `${record.tokens[0].toLocaleString("en")} in, ${record.tokens[1].toLocaleString("en")} out` : "";
   return [
     ["Model", record.model], ["Endpoint", record.endpoint], ["Style", record.style],
-    ["Latency", record.latency ? `${record.latency.toPrecision(3)} s` : ""], ["Tokens", tokens],
+    ["Latency", took(record.latency)], ["Tokens", tokens],
     ["Attempts", record.attempts > 1 ? String(record.attempts) : ""],
     ["Ended", record.finish && record.finish !== "stop" ? record.finish : ""],
     ["Answered", date], ["Unanswered", record.unanswered ? many(record.unanswered, "question") : ""],
@@ -108,9 +117,13 @@ function listOf(title, entries) {
 function drawDetail() {
   const record = shown[current];
   if (!record) return;
-  const images = make("div", "images", ...record.images.map((image, at) => imageOf(image, at, record)));
-  detail.replaceChildren(headOf(record), record.images.length ? images : "", answerOf(record),
-    listOf("Asked", record.asked || []), listOf("About", factsOf(record)));
+  const body = make("div", "body");
+  if (record.images.length) {
+    body.classList.add("with-images");
+    body.append(make("div", "images", ...record.images.map((image, at) => imageOf(image, at, record))));
+  }
+  body.append(make("div", "", answerOf(record)));
+  detail.replaceChildren(headOf(record), body, listOf("Asked", record.asked || []), listOf("About", factsOf(record)));
   detail.querySelector(".pair.chosen")?.scrollIntoView({ block: "nearest" });
 }
 

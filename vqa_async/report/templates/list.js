@@ -46,10 +46,17 @@ function titleOf(record) {
   return [record.text || record.id, record.asked?.at(-1)?.[1] || ""];
 }
 
+// What people call a record by: its image, where it has one.
+function nameOf(record) {
+  const image = record.images[0];
+  return image && !image.name.startsWith("(") ? image.name.split(/[/\\]/).pop() || image.name : record.id;
+}
+
 function chipsOf(record) {
   const chips = make("span", "chips");
   if (record.error) chips.append(make("span", "chip bad", visible(record.error.code)));
-  else chips.append(make("span", "", many(record.pairs.length, "pair")));
+  chips.append(make("bdi", "name", visible(nameOf(record))));
+  if (!record.error) chips.append(make("span", "", many(record.pairs.length, "pair")));
   for (const flag of [...record.flags].slice(0, 3)) chips.append(make("span", "chip warn", visible(flag)));
   if (record.style) chips.append(make("span", "", visible(record.style)));
   return chips;

@@ -23,7 +23,7 @@ function takeIn(record) {
 
 // Reads for a few milliseconds at a time, so that the page answers meanwhile.
 function readRecords(whenRead) {
-  const blocks = [...document.querySelectorAll("script.records")];
+  const blocks = [...document.querySelectorAll("script.record-data")];
   const slice = () => {
     const until = performance.now() + 24;
     while (blocks.length && performance.now() < until) {
@@ -52,11 +52,11 @@ function foldInSpareTime(at = 0) {
   if (at < records.length) setTimeout(foldInSpareTime, 20, at);
 }
 
-const imageBlocks = [...document.querySelectorAll("script.images")];
+const imageBlocks = [...document.querySelectorAll("script.image-data")];
 const openBlocks = new Map();
 
 function imageAddress(number) {
-  if (about.images) return `${encodeURIComponent(about.images)}/${Math.floor(number / about.perFolder)}/${number}.webp`;
+  if (about.images) return `${encodeURIComponent(about.images)}/${Math.floor(number / about.perFolder)}/${number}.jpg`;
   const at = Math.floor(number / about.perBlock);
   let lines = openBlocks.get(at);
   if (!lines) {
@@ -64,7 +64,7 @@ function imageAddress(number) {
     if (openBlocks.size > 30) openBlocks.delete(openBlocks.keys().next().value);
     openBlocks.set(at, lines);
   }
-  return `data:image/webp;base64,${lines[number % about.perBlock]}`;
+  return `data:image/jpeg;base64,${lines[number % about.perBlock]}`;
 }
 
 function thumb(image, alt) {
