@@ -25,7 +25,7 @@ DOORS = {
     "yarl": {"transport"},
     "PIL": {"images", "server", "workspace"},  # the engine's images; the endpoint's eyes; the sample's brush
     "pillow_heif": {"images"},
-    "pybase64": {"images", "server", "export"},
+    "pybase64": {"images", "server", "export", "report"},
     "pyarrow": {"export", "sources", "dataflow"},
     "xxhash": {"images"},
     "tenacity": {"client"},
@@ -34,7 +34,7 @@ DOORS = {
     "backports": {"sources"},
     "datasets": {"sources"},
     "filelock": {"journal"},
-    "jinja2": {"prompts"},
+    "jinja2": {"prompts", "report"},
     "cyclopts": {"cli"},
     "rich": {"cli"},
     "uvloop": {"api"},

@@ -9,7 +9,7 @@ The map. Imports go downwards only; errors, models and keytable are free to all.
                    journal
     3 one record   client  preflight
     4 one run      events  engine
-    5 afterwards   export  review
+    5 afterwards   export  review  report
     6 doors        api  stages  cli  dataflow  server  workspace  testing
 
 Names are loaded when they are first used, so importing the package costs next to nothing and loads neither

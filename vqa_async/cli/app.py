@@ -41,6 +41,7 @@ from vqa_async.config import (
 )
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
 from vqa_async.export.options import ExportOptions
+from vqa_async.report.options import ReportOptions
 
 Input = Annotated[str, Parameter(env_var=())]
 
@@ -408,6 +409,31 @@ def export(
     return export_answers(source, output, options)
 
 
+@app.command(sort_key=5)
+def report(
+    source: Annotated[Path, Parameter(env_var=())],
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o", env_var=())] = Path("report.html"),
+    options: Annotated[ReportOptions, Parameter(name="*")] = ReportOptions(),
+) -> int:
+    """Write one page to look through an output: figures, plots, every record with its images.
+
+    It opens in any browser, loads nothing from anywhere, and takes your decisions by key,
+    as a file for 'vqa-async export --decisions FILE'.
+
+    Parameters
+    ----------
+    source
+        OUT.jsonl of a run, finished or going on.
+    output
+        Page to write.
+    """
+    from vqa_async.cli.reporting import make_report
+
+    return make_report(source, output, options)
+
+
 @app.command(sort_key=7)
 def prompts(
     *,
@@ -446,7 +472,7 @@ def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
 
 @app.command(sort_key=0)
 def demo(folder: Annotated[Path, Parameter(env_var=())] = Path("demo"), /) -> int:
-    """Start the embedded endpoint, run the sample data through it, export JSON. No key, no network.
+    """Start the embedded endpoint, run the sample data through it, export JSON and a page. No key, no network.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`vqa-async demo`: the whole way, from sample images to an exported file, on this machine alone."""
+"""`vqa-async demo`: the whole way, from sample images to a data set and a page, on this machine alone."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vqa_async.cli.texts import ending, exit_code
 from vqa_async.engine import RunSummary
 from vqa_async.errors import ConfigError
 from vqa_async.export import export
+from vqa_async.report import write_report
 from vqa_async.server import running_server
 from vqa_async.workspace import create_workspace
 
@@ -21,16 +22,17 @@ SAMPLE = Path("data") / "image_vqa" / "sample_data.json"
 
 
 def run_demo(folder: Path) -> int:
-    """Make the workspace, answer the sample data, export it; returns the exit code."""
+    """Make the workspace, answer the sample data, export it, write the report; returns the exit code."""
     console = open_console()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"The folder {folder} cannot be made: {error.strerror}. Choose another.") from None
     create_workspace(folder)
-    output, exported = folder / "out.jsonl", folder / "out.json"
+    output, exported, page = (folder / name for name in ("out.jsonl", "out.json", "report.html"))
     summary = run_sync(lambda: _answer(folder / SAMPLE, output, console))
     export(output, exported)
+    write_report(output, page)
     for line in ending(summary):
         say(console, line)
     say(console, "The embedded endpoint measures pixels; it is no model. For answers of a model:")
@@ -38,6 +40,7 @@ def run_demo(folder: Path) -> int:
     say(console, f"vqa-async run {sample} -o answers.jsonl --base-url http://HOST/v1 --model NAME")
     emit(output)
     emit(exported)
+    emit(page)
     return exit_code(summary)
 
 

@@ -9,8 +9,8 @@ Inside, from the bottom up:
     thumbnails  small copies of images          page        templates, style and scripts, and their policy
     write       one report
 
-The look is in ``templates/``: the same for a report and for the live page of ``dashboard``. Adding a plot is a
-function in ``plots``; a fact, a line in ``facts``; a filter, a line in ``templates/filters.js``.
+The look is in ``templates/``, the same for a report and for the live page of ``dashboard``. Adding a plot is
+a function in ``plots``; a fact, a line in ``facts``; a filter, a line in ``templates/filters.js``.
 """
 
 from __future__ import annotations

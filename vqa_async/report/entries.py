@@ -76,9 +76,7 @@ def count(example: Example, shown: Sequence[Shown], figures: Figures) -> None:
         return
     for line in example.lines:
         figures.count_answer(_answered(line["_meta"]))
-    figures.count_record(
-        [(one.pair.answer, one.flags) for one in shown], example.text, len(example.images)
-    )
+    figures.count_row([(one.pair.answer, one.flags) for one in shown], example.text, len(example.images))
     figures.verified += sum(one.agreement is not None for one in shown)
 
 
@@ -202,6 +200,3 @@ def _number(value: Any) -> float:
 
 def _whole(value: Any) -> int:
     return value if isinstance(value, int) and 0 <= value < 1 << 53 else 0
-
-
-

@@ -37,7 +37,9 @@ def state_of(run: dict[str, Any], figures: Figures, *, is_running: bool) -> Stat
     """How the last run ended, by its run file."""
     word, reason = str(run.get("state", "unknown")), _sentence(str(run.get("reason") or ""))
     if is_running:
-        return State("running", "The run goes on: this page shows it as it was when the page was made.", "busy")
+        return State(
+            "running", "The run goes on: this page shows it as it was when the page was made.", "busy"
+        )
     if word == "running":
         return State("killed", "The run was killed: run the same command again to go on.", "bad")
     if word == "finished":
@@ -85,10 +87,10 @@ def _failed_note(figures: Figures) -> str:
 
 
 def _pairs_note(figures: Figures) -> str:
-    if not figures.answered:
+    if not figures.rows:
         return ""
     bare = f", {number(figures.without_pairs)} without" if figures.without_pairs else ""
-    return f"{figures.pairs / figures.answered:.3g} per record{bare}"
+    return f"{figures.pairs / figures.rows:.3g} per record{bare}"
 
 
 def _flagged_note(figures: Figures) -> str:

@@ -43,11 +43,12 @@ class Figures:
     """The counts of an output.
 
     Attributes:
-        answered, failed: records.
+        answered, failed: records, as the run counts them: each question of a row is one.
+        rows: answered rows.
         pairs: question-answer pairs.
         flagged_pairs: those of them that have a flag.
-        flagged: records with such a pair.
-        without_pairs: answered records in which no pair was found.
+        flagged: rows with such a pair.
+        without_pairs: answered rows in which no pair was found.
         images: images, each as often as it was asked about.
         truncated: answers that were cut off.
         repeated: attempts beyond the first, of records that ended.
@@ -55,7 +56,7 @@ class Figures:
         prompt_tokens, completion_tokens: over all answers.
         models, endpoints, styles, flags, failures: counts by name.
         latency: seconds of answers.
-        pairs_per_record: pairs of answered records.
+        pairs_per_row: pairs of answered rows.
         answer_chars: characters of the answers in pairs; of whole answers, where there are no pairs.
         times: when answers came.
         retryable: failed records that the next run tries again.
@@ -63,6 +64,7 @@ class Figures:
 
     answered: int = 0
     failed: int = 0
+    rows: int = 0
     retryable: int = 0
     pairs: int = 0
     flagged_pairs: int = 0
@@ -80,7 +82,7 @@ class Figures:
     flags: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     latency: Spread = field(default_factory=Spread)
-    pairs_per_record: Spread = field(default_factory=Spread)
+    pairs_per_row: Spread = field(default_factory=Spread)
     answer_chars: Spread = field(default_factory=Spread)
     times: Timeline = field(default_factory=Timeline)
 
@@ -90,7 +92,8 @@ class Figures:
         return self.answered + self.failed
 
     def count_answer(self, answer: Answered) -> None:
-        """Count one reply; a record with several questions has several."""
+        """Count one reply; a row with several questions has several."""
+        self.answered += 1
         self.prompt_tokens += answer.prompt_tokens
         self.completion_tokens += answer.completion_tokens
         self.truncated += answer.finish_reason == "length"
@@ -103,18 +106,18 @@ class Figures:
         if answer.finished_at > 0:
             self.times.add(answer.finished_at)
 
-    def count_record(self, pairs: list[tuple[str, tuple[str, ...]]], text: str, images: int) -> None:
-        """Count an answered record.
+    def count_row(self, pairs: list[tuple[str, tuple[str, ...]]], text: str, images: int) -> None:
+        """Count an answered row.
 
         Args:
             pairs: answer and flags of each pair.
-            text: the answer, for records without pairs.
+            text: the answer, for rows without pairs.
             images: images that were asked about.
         """
-        self.answered += 1
+        self.rows += 1
         self.images += images
         self.pairs += len(pairs)
-        self.pairs_per_record.add(len(pairs))
+        self.pairs_per_row.add(len(pairs))
         if not pairs:
             self.without_pairs += 1
             self.answer_chars.add(len(text))

@@ -1,7 +1,7 @@
 """The page: templates, style and scripts put together, under a policy that lets nothing in or out.
 
 The policy names the digest of each script and of the style, so that nothing else can run whatever a record
-holds, and allows no request at all but for images that are data (and those beside a page that has them there).
+holds, and allows no request at all but for images: as data, and beside the page where they stand there.
 """
 
 from __future__ import annotations

@@ -252,11 +252,12 @@ def _rows(name: str, title: str, counts: Counter[str], whole: int, noun: str) ->
 
 
 def pairs(figures: Figures) -> Plot:
-    """Pairs per answered record."""
-    title = "Pairs per record"
-    if not figures.answered:
+    """Pairs per answered record; where each has an image, that is what people call it by."""
+    each_has_one = figures.images == figures.rows
+    title = "Pairs per image" if each_has_one else "Pairs per record"
+    if not figures.rows:
         return Plot("pairs", title, empty="No answer yet.")
-    return _histogram("pairs", title, figures.pairs_per_record, "pairs", "records")
+    return _histogram("pairs", title, figures.pairs_per_row, "pairs", "records")
 
 
 def lengths(figures: Figures) -> Plot:

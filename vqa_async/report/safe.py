@@ -22,7 +22,9 @@ _TO_ESCAPE = re.compile("[<>&\u2028\u2029]")
 
 # C0 and C1 controls but for tab and line feed, bidirectional overrides and isolates, surrogates, and what is
 # no character.
-_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_UNSHOWN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def script_json(value: Any) -> str:

@@ -25,7 +25,7 @@ class Spread:
         self.counts[_three_digits(value)] += 1
 
     def percentile(self, share: float) -> float:
-        """The smallest value that so large a share of the values does not exceed; 0.0 where there are none."""
+        """The smallest value that so large a share does not exceed; 0.0 where there are none."""
         left = share * len(self)
         for value in sorted(self.counts):
             left -= self.counts[value]

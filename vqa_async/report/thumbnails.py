@@ -24,7 +24,7 @@ from vqa_async.report.entries import LONGEST_FIELD, MOST_IMAGES, clipped
 from vqa_async.sources import StoredImages
 
 _BUDGET_BYTES = 26_000_000
-"""All small copies inside a page. As base64 a third more, with the texts of 10,000 records less than 60 MB."""
+"""All small copies inside a page: as base64 a third more, with 10,000 records' texts less than 60 MB."""
 
 _LEAST_BYTES, _MOST_BYTES = 1_800, 60_000
 _SIDES = ((100, 640), (1_000, 384), (4_000, 256), (8_000, 192))
@@ -88,7 +88,7 @@ class Thumbnails:
     def shown(
         self, items: Iterable[tuple[T, Sequence[ImageRef]]]
     ) -> Iterator[tuple[T, list[dict[str, Any]]]]:
-        """Each item with what the page knows of its images: name, number of the copy, or why there is none."""
+        """Each item with what the page knows of its images: name, number of the copy, or what is wrong."""
         waiting: deque[tuple[T, list[_Asked]]] = deque()
         for item, refs in items:
             waiting.append((item, [self._ask(ref) for ref in refs[:MOST_IMAGES]]))
@@ -108,7 +108,9 @@ class Thumbnails:
         if self._size is None or self._known.get(key) is not None:
             return _Asked(ref, name, key)
         try:
-            stored = self._stored.get(ref.value) if ref.kind == "path" and isinstance(ref.value, str) else None
+            stored = (
+                self._stored.get(ref.value) if ref.kind == "path" and isinstance(ref.value, str) else None
+            )
         except InputError as error:
             return _Asked(ref, name, key, error.message)
         source = ref if stored is None else ImageRef("bytes", stored)

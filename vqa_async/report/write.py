@@ -49,7 +49,8 @@ class ReportSummary:
     """What a report holds, in numbers.
 
     Attributes:
-        records: records that can be looked at in it.
+        records: records that can be looked at in it; answers to several questions about a row are one.
+        of: those that the output has.
         answered, failed, pairs: of the whole output.
         images: small copies of images.
         missing: images that could not be shown.
@@ -58,6 +59,7 @@ class ReportSummary:
     """
 
     records: int = 0
+    of: int = 0
     answered: int = 0
     failed: int = 0
     pairs: int = 0
@@ -105,7 +107,9 @@ def write_report(
                 continue
         return _Report(paths, target, chosen).write()
     except _Changed:
-        raise ConfigError(f"The output {paths.successes} changes faster than it can be read. Try again.") from None
+        raise ConfigError(
+            f"The output {paths.successes} changes faster than it can be read. Try again."
+        ) from None
     except OSError as error:
         raise ConfigError(f"The report {target} cannot be written: {error.strerror}.") from None
 
@@ -125,9 +129,13 @@ def _target(page: Path, paths: JournalPaths) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a NUL in the name
         raise ConfigError(f"The report {str(page)!r} cannot be a file: {error}.") from None
     if target in (paths.successes, paths.failures, paths.run, paths.lock, paths.damaged):
-        raise ConfigError(f"The report would overwrite {target}, a file of the output itself. Choose another -o.")
+        raise ConfigError(
+            f"The report would overwrite {target}, a file of the output itself. Choose another -o."
+        )
     if target.is_dir():
-        raise ConfigError(f"The report {target} is a folder. Give a file name, such as {target / 'report.html'}.")
+        raise ConfigError(
+            f"The report {target} is a folder. Give a file name, such as {target / 'report.html'}."
+        )
     return target
 
 
@@ -181,7 +189,11 @@ class _Report:
         """The records of the output, as it was when it was first looked at."""
         try:
             yield from examples(self._lines, self._origin)
-        except (ValueError, LookupError, AssertionError):  # the middle of another line: the file was rewritten
+        except (
+            ValueError,
+            LookupError,
+            AssertionError,
+        ):  # the middle of another line: the file was rewritten
             if self._inodes() != self._identity:
                 raise _Changed from None
             raise
@@ -230,6 +242,7 @@ class _Report:
     def _note(self, thumbnails: Thumbnails, images: _Inside | _Beside) -> None:
         summary, figures = self._summary, self._figures
         summary.answered, summary.failed, summary.pairs = figures.answered, figures.failed, figures.pairs
+        summary.of = self._total
         summary.missing, summary.images = thumbnails.missing, images.count
         summary.bytes += images.bytes_beside
 
@@ -335,5 +348,3 @@ class _Beside:
 
     def close(self) -> None:
         """Nothing is left."""
-
-
