@@ -11,6 +11,7 @@ The map. Imports go downwards only; errors, models and keytable are free to all.
     4 one run      events  engine
     5 afterwards   export  review  report
     6 doors        api  stages  cli  dataflow  server  workspace  testing
+                   dashboard
 
 Names are loaded when they are first used, so importing the package costs next to nothing and loads neither
 the HTTP client nor the imaging library.

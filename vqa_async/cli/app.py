@@ -55,6 +55,8 @@ _QUALITY = Group("Checked answers", sort_key=7)
 
 _MIB = 1 << 20
 _MAY_BE_BARE = ("--retry-failed", "--drop-flagged", "--failures")
+_DASHBOARD = "--dashboard"
+"""Its value is a number, if it has one: so what follows it is told from an INPUT."""
 
 
 class _Flowing(DefaultFormatter):
@@ -132,9 +134,13 @@ def run_command(arguments: Sequence[str]) -> int:
 def _bare(arguments: Sequence[str]) -> list[str]:
     """Flags that may go without their value get one, or the CLI library would take the next word for it."""
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
-    return [
+    words = [
         f"{word}=true" if word in _MAY_BE_BARE and at < end else word for at, word in enumerate(arguments)
     ]
+    for at, word in enumerate(words[:end]):
+        if word == _DASHBOARD and not (at + 1 < end and words[at + 1].isdecimal()):
+            words[at] = f"{_DASHBOARD}=0"
+    return words
 
 
 def _dash_last(arguments: Sequence[str]) -> list[str]:
@@ -184,6 +190,7 @@ def run(
     output: Annotated[Path, Parameter(alias="-o", group=_RESULTS)],
     json: Annotated[bool, Parameter(group=_RESULTS)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
+    dashboard: Annotated[int | None, Parameter(group=_RESULTS)] = None,
     journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
     quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
     verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
@@ -207,6 +214,9 @@ def run(
         Print the summary as JSON on stdout.
     quiet
         Say only what needs attention.
+    dashboard
+        Also show the run on a live page, on this machine alone, at this port or (bare, or 0) a free one. Its
+        address, which holds a secret, is said when the run starts.
     """
     from vqa_async.cli.running import run_job
 
@@ -228,7 +238,9 @@ def run(
         quality=quality,
         verification=verification,
     )
-    return run_job(options, input, output, limit=limit, format=format, json=json, quiet=quiet)
+    return run_job(
+        options, input, output, limit=limit, format=format, json=json, quiet=quiet, dashboard=dashboard
+    )
 
 
 @app.command(sort_key=3)
@@ -472,7 +484,7 @@ def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
 
 @app.command(sort_key=0)
 def demo(folder: Annotated[Path, Parameter(env_var=())] = Path("demo"), /) -> int:
-    """Start the embedded endpoint, run the sample data through it, export JSON and a page. No key, no network.
+    """Start the embedded endpoint, run the sample data through it, export JSON and a page. No key needed.
 
     Parameters
     ----------

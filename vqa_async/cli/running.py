@@ -12,6 +12,7 @@ from rich.console import Console
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.exits import EXIT_STOPPED
+from vqa_async.cli.live_page import Watching, beside
 from vqa_async.cli.progress import Display
 from vqa_async.cli.reviewing import review_line
 from vqa_async.cli.signals import Interrupts, interrupts
@@ -32,6 +33,7 @@ def run_job(
     format: InputFormat,
     json: bool,
     quiet: bool,
+    dashboard: int | None = None,
 ) -> int:
     """Run the job; returns the exit code."""
     raise_descriptor_limit()
@@ -39,14 +41,15 @@ def run_job(
     display = Display(console, quiet=quiet)
 
     async def main() -> tuple[RunSummary | None, Interrupts]:
-        if has_stages(config):
-            stages = Stages(config, open_engine, observer=display, watch=display.watching)
-            job = stages.run(input, str(output), limit=limit, format=format, preflight=True)
-            return await interruptible(stages, display, job)
-        async with open_engine(config, observer=display) as engine:
-            return await interruptible(
-                engine, display, _watched(engine, display, input, str(output), limit, format)
-            )
+        async with beside(display, console, dashboard) as (observer, watching):
+            if has_stages(config):
+                stages = Stages(config, open_engine, observer=observer, watch=watching)
+                job = stages.run(input, str(output), limit=limit, format=format, preflight=True)
+                return await interruptible(stages, display, job)
+            async with open_engine(config, observer=observer) as engine:
+                return await interruptible(
+                    engine, display, _watched(engine, watching, input, str(output), limit, format)
+                )
 
     summary, seen = run_sync(main)
     return finish(console, summary, seen, json=json, quiet=quiet)
@@ -92,9 +95,9 @@ async def interruptible(
 
 
 async def _watched(
-    engine: Engine, display: Display, input: str, output: str, limit: int | None, format: InputFormat
+    engine: Engine, watching: Watching, input: str, output: str, limit: int | None, format: InputFormat
 ) -> RunSummary:
-    async with display.watching(engine):
+    async with watching(engine):
         return await engine.run(input, output, limit=limit, format=format, preflight=True)
 
 

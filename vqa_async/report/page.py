@@ -18,7 +18,7 @@ from vqa_async.report.safe import visible
 _STYLES = ("colours.css", "frame.css", "figures.css", "gallery.css")
 _THEME = ("theme.js",)
 _GALLERY = ("page.js", "store.js", "decisions.js", "filters.js", "list.js", "detail.js", "gallery.js")
-_LIVE = ("live.js",)
+_LIVE = ("page.js", "live.js")
 
 
 def render(template: str, **values: Any) -> str:

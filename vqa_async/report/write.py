@@ -10,7 +10,7 @@ import heapq
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -27,6 +27,7 @@ from vqa_async.export.origin import Origin
 from vqa_async.journal import JournalPaths
 from vqa_async.journal.lock import is_locked
 from vqa_async.journal.replacing import replaced
+from vqa_async.models import ImageRef
 from vqa_async.report.entries import Entry, Judge, count, entry
 from vqa_async.report.facts import lines, state_of, tiles
 from vqa_async.report.figures import Figures
@@ -235,7 +236,7 @@ class _Report:
 
     def _entries(self, thumbnails: Thumbnails) -> Iterator[Entry]:
         """The second pass."""
-        chosen = ((one, one.images) for one in self._examples() if _sample_key_fits(one, self))
+        chosen = ((one, _images(one)) for one in self._examples() if _sample_key_fits(one, self))
         for example, images in thumbnails.shown(chosen):
             yield entry(example, [self._judge(pair) for pair in example.pairs], images, self._origin)
 
@@ -264,6 +265,12 @@ class _Report:
         run = self._origin.run
         told = f"{self._paths.successes}\0{run.get('fingerprint', '')}"
         return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def _images(example: Example) -> Sequence[ImageRef]:
+    """The images to show; none where the run refused to look at them."""
+    refused = example.error is not None and example.error.get("code") == "path_outside_root"
+    return () if refused else example.images
 
 
 def _sample_key_fits(example: Example, report: _Report) -> bool:
