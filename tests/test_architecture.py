@@ -25,7 +25,7 @@ DOORS = {
     "yarl": {"transport"},
     "PIL": {"images", "server", "workspace"},  # the engine's images; the endpoint's eyes; the sample's brush
     "pillow_heif": {"images"},
-    "pybase64": {"images", "server", "export", "report"},
+    "pybase64": {"images", "server", "export", "report", "dashboard"},
     "pyarrow": {"export", "sources", "dataflow"},
     "xxhash": {"images"},
     "tenacity": {"client"},

@@ -48,7 +48,7 @@ class Dashboard:
         self._watcher = Watcher()
         self._view = View(self._watcher)
         self._engine: Engine | None = None
-        self._last: RunStatistics | None = None
+        self._last = RunStatistics()
         self._runner: web.AppRunner | None = None
         self._is_over = False
         self._asked_at = -1e9
@@ -64,7 +64,7 @@ class Dashboard:
         self._watcher.on_event(event)
 
     async def __aenter__(self) -> Self:
-        page = LivePage(self._doorman, self._watcher, self._parts, self._note_look)
+        page = LivePage(self._doorman, self._parts, self._note_look)
         self._runner = web.AppRunner(page.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S)
         try:
             await self._runner.setup()
@@ -103,9 +103,9 @@ class Dashboard:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _parts(self) -> dict[str, Any]:
+    async def _parts(self) -> dict[str, Any]:
         statistics = self._engine.statistics() if self._engine is not None else self._last
-        return self._view.parts(statistics, self._now(), is_over=self._is_over)
+        return await self._view.parts(statistics, self._now(), is_over=self._is_over)
 
     def _note_look(self) -> None:
         self._asked_at = self._now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from vqa_async.dashboard.images import LatestImages
 from vqa_async.dashboard.watcher import Numbered, Watcher
 from vqa_async.events import RunStatistics
 from vqa_async.models import Failure
@@ -31,24 +32,30 @@ class View:
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
+        self._images = LatestImages()
         self._looks: deque[tuple[float, int]] = deque()
         self._made: dict[str, Any] = {}
         self._made_at = -1e9
 
-    def parts(self, statistics: RunStatistics | None, now: float, *, is_over: bool) -> dict[str, Any]:
+    async def parts(self, s: RunStatistics, now: float, *, is_over: bool) -> dict[str, Any]:
         """The state of the run, and its parts as markup, every text in it escaped.
 
         Args:
-            statistics: of the engine; None while there is none.
+            s: of the engine.
             now: loop time.
             is_over: whether the run has ended.
         """
         if now - self._made_at >= _REFRESH_S or is_over != self._made.get("over"):
             self._made_at = now
-            self._made = self._parts(statistics or RunStatistics(), now, is_over=is_over)
+            answers = list(self._watcher.answers)
+            images = await self._images.of(answers)
+            shown = [_answer(one, images.get(one.number, "")) for one in answers]
+            self._made = self._parts(s, shown, now, is_over=is_over)
         return self._made
 
-    def _parts(self, s: RunStatistics, now: float, *, is_over: bool) -> dict[str, Any]:
+    def _parts(
+        self, s: RunStatistics, answers: list[dict[str, Any]], now: float, *, is_over: bool
+    ) -> dict[str, Any]:
         watcher = self._watcher
         state = self._state(is_over=is_over)
         return {
@@ -65,7 +72,7 @@ class View:
             ),
             "latest": render(
                 "live_latest.html",
-                answers=[_answer(one) for one in watcher.answers],
+                answers=answers,
                 failures=[_failure(one) for one in watcher.failures],
                 notices=list(watcher.notices),
             ),
@@ -99,14 +106,11 @@ class View:
         return [
             Tile("Answered", number(s.succeeded), f"{number(before)} before" if before else "in this run"),
             Tile("Failed", number(s.failed), _kinds(s), "bad" if s.failed else ""),
-            Tile("Left", *_left(s, rate)),
+            *_left(s, rate),
             Tile("Rate", f"{short(rate)}/s", overall),
             Tile("In flight", number(s.in_flight), f"of {number(s.width)}" if s.width else ""),
             Tile(
-                "Pairs",
-                number(f.pairs),
-                f"{number(f.flagged_pairs)} flagged" if f.flagged_pairs else "none flagged",
-                "warn" if f.flagged_pairs else "",
+                "Pairs", number(f.pairs), f"{number(f.flagged_pairs) if f.flagged_pairs else 'none'} flagged"
             ),
             Tile(
                 "Tokens",
@@ -129,13 +133,13 @@ class View:
         return [(name, text) for name, text in found if text]
 
 
-def _left(s: RunStatistics, rate: float) -> tuple[str, str]:
-    if not s.expected:
-        return "…", "the input is not counted yet"
+def _left(s: RunStatistics, rate: float) -> list[Tile]:
+    if not s.expected:  # before the input is looked at, and when the run is over
+        return []
     left = max(0, s.expected - s.seen)
     about = "" if s.expected_is_exact else "about "
     note = f"{about}{seconds(left / rate)} to go" if left and rate > 0 else "" if left else "all asked"
-    return f"{'' if s.expected_is_exact else '~'}{number(left)}", note
+    return [Tile("Left", f"{'' if s.expected_is_exact else '~'}{number(left)}", note)]
 
 
 def _kinds(s: RunStatistics) -> str:
@@ -143,12 +147,12 @@ def _kinds(s: RunStatistics) -> str:
     return ", ".join(f"{number(count)} {visible(kind)}" for kind, count in top) or "none"
 
 
-def _answer(one: Numbered) -> dict[str, Any]:
+def _answer(one: Numbered, image: str) -> dict[str, Any]:
     success = one.success
     images = success.record.images
     return {
         "id": _short(success.id),
-        "image": one.number if images and images[0].kind != "url" else 0,
+        "image": image,
         "name": _short(image_name(images[0])) if images else "",
         "pairs": [(_short(p.question), _short(p.answer), p.flags) for p in success.pairs[:_MOST_PAIRS]],
         "more": max(0, len(success.pairs) - _MOST_PAIRS),

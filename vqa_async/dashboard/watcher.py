@@ -9,7 +9,7 @@ from vqa_async.events import Event, Notice, RecordFinished, RunStarted, RunStopp
 from vqa_async.models import AttemptFailed, Failure, Success
 from vqa_async.report.figures import Answered, Figures
 
-_ANSWERS, _FAILURES, _NOTICES = 10, 8, 5
+_ANSWERS, _FAILURES, _NOTICES = 6, 8, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Numbered:
 
 
 class Watcher:
-    """An Observer. It holds the last answers as they are, images in memory included: ten of them at most.
+    """An Observer. It holds the last answers as they are, images in memory included: six of them at most.
 
     Attributes:
         figures: counts of the current stage of the run.

@@ -39,7 +39,7 @@ def report_page(part: str, *, beside: bool = False, **values: Any) -> str:
 
 def live_page(**values: Any) -> str:
     """The page that shows a run while it goes on."""
-    return render("live.html", **_frame(_LIVE, "img-src data: 'self'; connect-src 'self'"), **values)
+    return render("live.html", **_frame(_LIVE, "img-src data:; connect-src 'self'"), **values)
 
 
 def _frame(scripts: Sequence[str], allowed: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from vqa_async.report.wording import number, percent, seconds, short
 
 WIDTH, HEIGHT = 400.0, 140.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38.0, 6.0, 10.0, 22.0
-_COLUMNS = 72
+_COLUMNS, _FEWEST_COLUMNS = 72, 12
 _MOST_ROWS = 6
 _PAUSE = 14.0
 """Width at which a pause between two runs is drawn, however long it was."""
@@ -89,7 +89,7 @@ class Row:
 def plots(figures: Figures) -> list[Plot]:
     """All plots of a report, in the order in which they stand."""
     return [
-        throughput(figures.times.stretches(_COLUMNS)),
+        throughput(figures.times.stretches(min(_COLUMNS, max(_FEWEST_COLUMNS, figures.answered // 5)))),
         latency(figures.latency),
         failures(figures),
         pairs(figures),

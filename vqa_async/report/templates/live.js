@@ -16,22 +16,12 @@ function say(word, tone, text) {
   $("said").hidden = !text;
 }
 
-// Images stay the elements that they are, or they would be loaded anew each second.
-function putLatest(markup) {
-  const before = new Map([...document.querySelectorAll("#latest img")].map((image) => [image.getAttribute("src"), image]));
-  put("latest", markup);
-  for (const image of document.querySelectorAll("#latest img")) {
-    const known = before.get(image.getAttribute("src"));
-    if (known) image.replaceWith(known);
-  }
-}
-
 function show(told) {
   say(told.state, told.tone, told.said);
   $("output").textContent = told.output.split("/").pop() || "A run";
   $("output").title = told.output;
   put("figures", told.figures);
-  putLatest(told.latest);
+  put("latest", told.latest);
   document.documentElement.dataset.ready = "yes";
 }
 
