@@ -22,6 +22,7 @@ _FLAGS = (
     "--hide-scrollbars", "--force-color-profile=srgb", "--remote-debugging-port=0",
 )  # fmt: skip
 _PATIENCE_S = 20.0
+_CODES = {"Tab": 9, "Escape": 27, "End": 35, "Home": 36, "ArrowDown": 40}
 
 
 class PageError(Exception):
@@ -33,6 +34,7 @@ class Tab:
 
     Attributes:
         events: every event that the browser told of it, in order.
+        downloads: where what it saves goes.
     """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -41,6 +43,7 @@ class Tab:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._session = ""
         self.events: list[dict[str, Any]] = []
+        self.downloads = Path()
 
     async def listen(self) -> None:
         """Take what the browser says, until it closes."""
@@ -104,8 +107,8 @@ class Tab:
         """Press keys one after the other; names such as Enter stand in <>."""
         while keys:
             key, keys = (keys[1:].split(">", 1)) if keys[0] == "<" and ">" in keys else (keys[0], keys[1:])
-            text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
-            await self.send("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
+            said = {"text": key} if len(key) == 1 else {"windowsVirtualKeyCode": _CODES[key]}
+            await self.send("Input.dispatchKeyEvent", type="keyDown", key=key, **said)
             await self.send("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     async def size(self, width: int, height: int, *, scale: float = 1, dark: bool = False) -> None:

@@ -57,11 +57,14 @@ function readKept() {
   }
 }
 
+// What some readers of lines take for the end of one.
+const escaped = (c) => "\\u" + c.charCodeAt(0).toString(16).padStart(4, "0");
+
 // One decision a line, in the order of the records; JSON.stringify keeps even halves of surrogate pairs.
 function decisionLines() {
   const left = new Map(decisions), lines = [];
   const take = (key) => {
-    if (left.has(key)) lines.push(JSON.stringify(left.get(key)));
+    if (left.has(key)) lines.push(JSON.stringify(left.get(key)).replace(/[\u0085\u2028\u2029]/g, escaped));
     left.delete(key);
   };
   for (const record of records) {
