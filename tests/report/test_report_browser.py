@@ -49,8 +49,8 @@ async def opened(tab: Tab, output: Path, **options: Any) -> str:
 async def choose(tab: Tab, filter: str, value: str) -> str:
     """Set a filter; what the count says then."""
     script = (
-        f"(() => {{ const s = document.querySelector('select[name={filter}]'); s.value = {json.dumps(value)}; "
-        f"s.dispatchEvent(new Event('change')); return {SHOWN}; }})()"
+        f"(() => {{ const s = document.getElementsByName({json.dumps(filter)})[0]; "
+        f"s.value = {json.dumps(value)}; s.dispatchEvent(new Event('change')); return {SHOWN}; }})()"
     )
     return str(await tab.run(script))
 
@@ -210,7 +210,6 @@ HOSTILE = [
 ]
 SHOWN_AS = {
     3: "line\u2028break\u2029 and \\u202egnirts\\u202c and nul \u2400 and \u241b[31m",
-    4: "half \ufffd of a pair",
 }
 """What has a sign of its own, because it would turn or break what stands around it."""
 
@@ -292,8 +291,8 @@ async def test_light_and_dark_can_both_be_read(tab: Tab, output: Path) -> None:
 
 _CONTRAST = """(() => {
   const read = (colour) => (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
+  const linear = (c) => c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => [r, g, b].map(linear).reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
   const behind = (element) => {
     for (let one = element; one; one = one.parentElement) {
       const colour = read(getComputedStyle(one).backgroundColor);
@@ -304,7 +303,7 @@ _CONTRAST = """(() => {
   const poor = [];
   for (const element of document.querySelectorAll("body *:not(script):not(dialog *)")) {
     const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !element.getClientRects().length || element.disabled || element.closest("button:disabled")) continue;
+    if (!own || !element.getClientRects().length || element.closest("button:disabled")) continue;
     const style = getComputedStyle(element), isDrawn = element.closest("svg");
     const a = light(read(isDrawn ? style.fill : style.color)), b = light(behind(element));
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
