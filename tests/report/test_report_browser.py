@@ -292,7 +292,7 @@ async def test_light_and_dark_can_both_be_read(tab: Tab, output: Path) -> None:
 _CONTRAST = """(() => {
   const read = (colour) => (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
   const linear = (c) => c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
-  const light = ([r, g, b]) => [r, g, b].map(linear).reduce((sum, c, n) => sum + c * [0.2126, 0.7152, 0.0722][n], 0);
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
   const behind = (element) => {
     for (let one = element; one; one = one.parentElement) {
       const colour = read(getComputedStyle(one).backgroundColor);
