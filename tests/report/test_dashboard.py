@@ -62,12 +62,12 @@ async def test_a_run_is_shown_and_taken_up_again(tmp_path: Path, no_leaks: Calla
             assert told["state"] == "running"
             assert told["output"] == output
             if not before:
-                assert "<b>11</b><span>in this run</span>" in told["figures"]
+                assert '<b>11</b><span title="in this run">' in told["figures"]
                 assert "1 file_not_found" in told["figures"]
                 assert told["latest"].count('<article class="answer">') == 6
                 assert "text alone" in told["latest"]
             else:
-                assert "<b>0</b><span>11 before</span>" in told["figures"]
+                assert '<b>0</b><span title="11 before">' in told["figures"]
                 assert "No answer yet." in told["latest"]
             board._asked_at = -1e9  # nobody looks on, so the end waits for nobody
     no_leaks()

@@ -73,7 +73,7 @@ def test_the_figures_are_those_of_the_output(output: Path, tmp_path: Path) -> No
     found, shown = survey(JournalPaths.of(output)), tiles(tmp_path / "r.html")
     assert (summary.answered, summary.failed) == (found.replayed.succeeded, found.failed) == (5, 2)
     assert shown["Answered"][0] == "5"
-    assert shown["Failed"] == ("2", "1 may pass when tried again")
+    assert shown["Failed"] == ("2", "1 may pass on retry")
     assert shown["Pairs"] == ("5", "1 per record, 1 without")
     assert shown["Flagged"] == ("1", "20 % of pairs")
     assert shown["Tokens"] == (f"{found.prompt_tokens + found.completion_tokens}", "500 in, 50 out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def many_records(figures: Figures) -> str:
 def _failed_note(figures: Figures) -> str:
     if not figures.failed:
         return "none"
-    return f"{number(figures.retryable)} may pass when tried again" if figures.retryable else "for good"
+    return f"{number(figures.retryable)} may pass on retry" if figures.retryable else "for good"
 
 
 def _pairs_note(figures: Figures) -> str:
@@ -145,7 +146,7 @@ def lines(figures: Figures, run: dict[str, Any]) -> list[tuple[str, str]]:
     found = [
         ("Model", named(figures.models) or visible(asked)),
         ("Endpoint" if len(figures.endpoints) < 2 else "Endpoints", named(figures.endpoints)),
-        ("Input", visible(str(run.get("input") or ""))),
+        ("Input", visible(_last_part(str(run.get("input") or "")))),
         ("Styles", named(figures.styles)),
         ("Started", moment(_time(run.get("started_at")))),
         ("Ended", moment(_time(run.get("ended_at")))),
@@ -154,6 +155,11 @@ def lines(figures: Figures, run: dict[str, Any]) -> list[tuple[str, str]]:
         ("Before", _before(counts)),
     ]
     return [(name, text) for name, text in found if text]
+
+
+def _last_part(path: str) -> str:
+    """The name of a file: pages are handed on, and the folders of a machine are nobody's business."""
+    return path if "://" in path else re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def _before(counts: dict[str, Any]) -> str:

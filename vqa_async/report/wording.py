@@ -49,11 +49,13 @@ def money(dollars: float) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """A share: 4.2 %."""
+    """A share: 4.2 %, 36 %, below 0.1 %."""
     if not whole:
         return ""
     share = 100 * part / whole
-    return f"{share:.0f} %" if share >= 10 or share == int(share) else f"{share:.2g} %"
+    if 0 < share < 0.1:
+        return "<0.1 %"
+    return f"{share:.0f} %" if share >= 10 or share == int(share) else f"{share:.1f} %"
 
 
 def many(count: int, noun: str) -> str:

@@ -87,7 +87,10 @@ function exportDecisions() {
 function tally() {
   const n = { accept: 0, reject: 0 };
   for (const one of decisions.values()) n[one.decision] += 1;
-  $("tally").textContent = decisions.size ? `${n.accept.toLocaleString("en")} accepted, ${n.reject.toLocaleString("en")} rejected` : "";
+  const [accepted, rejected] = [n.accept.toLocaleString("en"), n.reject.toLocaleString("en")];
+  $("tally").textContent = decisions.size ? `✓ ${accepted}  ✗ ${rejected}` : "";
+  $("tally").title = decisions.size ? `${accepted} accepted, ${rejected} rejected` : "";
+  $("tally").setAttribute("aria-label", $("tally").title);
   $("export").disabled = !decisions.size;
   $("undo").disabled = !undone.length;
 }

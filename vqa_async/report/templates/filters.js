@@ -8,7 +8,7 @@ const STATES = {
   bare: ["Without pairs", (r) => !r.error && !r.pairs.length],
 };
 const DECIDED = {
-  "": ["Decided or not", () => true],
+  "": ["Any decision", () => true],
   undecided: ["Undecided", (r) => !isDecided(r)],
   accept: ["Accepted", (r) => decisionOn(r) === "accept" || r.pairs.some((p) => decisionOnPair(r, p) === "accept")],
   reject: ["Rejected", (r) => decisionOn(r) === "reject" || r.pairs.some((p) => decisionOnPair(r, p) === "reject")],
@@ -28,8 +28,8 @@ function allFilters() {
   return {
     state: ["Records", STATES],
     decided: ["Decisions", DECIDED],
-    flag: ["Flag", choices("flag", "Any flag or none", (r, name) => r.flags.has(name))],
-    failure: ["Failure", choices("failure", "Any failure or none", (r, name) => r.error?.code === name)],
+    flag: ["Flag", choices("flag", "Any flag", (r, name) => r.flags.has(name))],
+    failure: ["Failure", choices("failure", "Any failure", (r, name) => r.error?.code === name)],
     style: ["Style", choices("style", "All styles", (r, name) => r.style === name)],
     model: ["Model", choices("model", "All models", (r, name) => r.model === name)],
   };
