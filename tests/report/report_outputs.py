@@ -120,5 +120,5 @@ def copies(page: Path) -> list[str]:
 def tiles(page: Path) -> dict[str, tuple[str, str]]:
     """The main figures of a page with their notes, by name."""
     text = page.read_text(encoding="utf-8")
-    found = re.findall(r"<dt>(.*?)</dt><dd><b>(.*?)</b><span title=".*?">(.*?)</span>", text)
+    found = re.findall(r'<dt>(.*?)</dt><dd><b>(.*?)</b><span title=".*?">(.*?)</span>', text)
     return {name: (value, note) for name, value, note in found}
