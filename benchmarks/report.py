@@ -27,12 +27,44 @@ from typing import Any
 from benchmarks.harness import run_module, store, table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "report"))
-from chromium import Tab, browser  # noqa: E402 - the driver of the tests
+from chromium import Tab, browser  # the driver of the tests
 
 WORDS = (
-    "the a red blue green tree house man woman dog cat street sign table window light shadow left right "
-    "behind front holding wearing bright small large two three four old new wooden metal glass"
-).split()
+    "the",
+    "a",
+    "red",
+    "blue",
+    "green",
+    "tree",
+    "house",
+    "man",
+    "woman",
+    "dog",
+    "cat",
+    "street",
+    "sign",
+    "table",
+    "window",
+    "light",
+    "shadow",
+    "left",
+    "right",
+    "behind",
+    "front",
+    "holding",
+    "wearing",
+    "bright",
+    "small",
+    "large",
+    "two",
+    "three",
+    "four",
+    "old",
+    "new",
+    "wooden",
+    "metal",
+    "glass",
+)
 SEARCHED = ("red", "red dog", "nowhere", "window light two", '"the red"', "rec-77", "")
 
 _DRAWN = "await new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"

@@ -26,11 +26,11 @@ from vqa_async.sources import StoredImages
 _BUDGET_BYTES = 26_000_000
 """All small copies inside a page: as base64 a third more, with 10,000 records' texts less than 60 MB."""
 
-_LEAST_BYTES, _MOST_BYTES = 1_800, 60_000
-_SIDES = ((100, 640), (1_000, 384), (4_000, 256), (8_000, 192))
-"""Up to so many records, so many pixels: what few people can look at closely need not be small."""
+_LEAST_BYTES = 1_800
+_SIZES = ((100, 640, 60_000), (1_000, 384, 16_000), (4_000, 256, 8_000), (8_000, 192, 4_000))
+"""Up to so many records, so many pixels and bytes: what is few can be looked at closely."""
 
-_SMALLEST = 160
+_SMALLEST = 160, 3_000
 
 _KNOWN = Struct(">IHHII4s")
 """What is known of a copy: its number, its size, that of the original and its format."""
@@ -51,8 +51,8 @@ class Size:
         """What suits a report of so many records."""
         if not inside:
             return cls(320, 24_000)
-        side = next((side for most, side in _SIDES if records <= most), _SMALLEST)
-        return cls(side, min(max(_BUDGET_BYTES // max(records, 1), _LEAST_BYTES), _MOST_BYTES))
+        side, size = next(((side, size) for most, side, size in _SIZES if records <= most), _SMALLEST)
+        return cls(side, max(min(_BUDGET_BYTES // max(records, 1), size), _LEAST_BYTES))
 
 
 class Thumbnails:
