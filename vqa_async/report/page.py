@@ -33,7 +33,7 @@ def report_page(part: str, *, beside: bool = False, **values: Any) -> str:
     Args:
         beside: whether images stand in files beside the page.
     """
-    images = "data: file: 'self'" if beside else "data:"
+    images = "data: 'self'" if beside else "data:"
     return render(f"report_{part}.html", **_frame(_GALLERY, f"img-src {images}"), **values)
 
 

@@ -32,6 +32,9 @@ _SIZES = ((100, 640, 60_000), (1_000, 384, 16_000), (4_000, 256, 8_000), (8_000,
 
 _SMALLEST = 160, 3_000
 
+_READ_AHEAD = 100
+"""Records without images that wait behind one whose image is in work, at most."""
+
 _KNOWN = Struct(">IHHII4s")
 """What is known of a copy: its number, its size, that of the original and its format."""
 
@@ -90,9 +93,12 @@ class Thumbnails:
     ) -> Iterator[tuple[T, list[dict[str, Any]]]]:
         """Each item with what the page knows of its images: name, number of the copy, or what is wrong."""
         waiting: deque[tuple[T, list[_Asked]]] = deque()
+        in_work = 0
         for item, refs in items:
             waiting.append((item, [self._ask(ref) for ref in refs[:MOST_IMAGES]]))
-            while len(waiting) > 3 * self._threads:
+            in_work += len(waiting[-1][1])
+            while waiting and (in_work > 4 * self._threads or len(waiting) > _READ_AHEAD):
+                in_work -= len(waiting[0][1])
                 yield self._finished(*waiting.popleft())
         while waiting:
             yield self._finished(*waiting.popleft())

@@ -24,6 +24,7 @@ from vqa_async.export.example import Example, examples
 from vqa_async.export.folders import replaced_folder, require_ours
 from vqa_async.export.ordered import OrderedLines
 from vqa_async.export.origin import Origin
+from vqa_async.export.write import sweep
 from vqa_async.journal import JournalPaths
 from vqa_async.journal.lock import is_locked
 from vqa_async.journal.replacing import replaced
@@ -170,6 +171,8 @@ class _Report:
         place = self._options.place_for(shown)
         if place == "beside":
             require_ours(self._folder)
+        for path in (self._target, self._folder):
+            sweep(path)
         with ExitStack() as stack:
             file = stack.enter_context(replaced(self._target, mark=f"{secrets.token_hex(4)}."))
             self._fill(file, stack, place, shown)
@@ -230,7 +233,7 @@ class _Report:
             "images": self._folder.name if beside else "",
             "perFolder": _FILES_PER_FOLDER,
             "perBlock": _IMAGES_PER_BLOCK,
-            "outputKey": self._origin.output_key,
+            "output": self._paths.successes.name,
         }
         _write(file, report_page("tail", beside=beside, about=script_json(about)))
 

@@ -81,7 +81,7 @@ function exportDecisions() {
   link.download = "decisions.jsonl";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-  toast(`${many(decisions.size, "decision")} in decisions.jsonl. Apply: vqa-async export OUT.jsonl -o FILE --decisions decisions.jsonl`);
+  toast(`${many(decisions.size, "decision")} in decisions.jsonl. Apply: vqa-async export ${visible(about.output)} -o FILE --decisions decisions.jsonl`);
 }
 
 function tally() {
