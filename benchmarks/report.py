@@ -84,7 +84,7 @@ _SEARCH = f"""(async () => {{
     const begun = performance.now();
     field.value = text;
     field.dispatchEvent(new Event("input"));
-    {_DRAWN};
+    do {_DRAWN}; while (document.documentElement.dataset.searching);
     took.push(performance.now() - begun);
   }}
   return took;

@@ -18,8 +18,9 @@ from report_outputs import ASK, answered, failed, picture
 from vqa_async import open_engine
 from vqa_async.cli.app import _bare
 from vqa_async.dashboard import Dashboard
+from vqa_async.dashboard.view import _left
 from vqa_async.errors import ConfigError, RateLimited
-from vqa_async.events import Notice, RecordFinished, RunStarted, RunStopping
+from vqa_async.events import Notice, RecordFinished, RunStarted, RunStatistics, RunStopping
 from vqa_async.models import AttemptFailed
 from vqa_async.server import running_server
 
@@ -215,3 +216,12 @@ async def test_a_browser_looks_on_to_the_end(tmp_path: Path) -> None:
         assert [Path(line).name for line in out.decode().splitlines()] == ["out.jsonl", "out.failures.jsonl"]
         assert {url.removesuffix("state.json") for url in tab.requests()} == {found[1]}
         assert tab.complaints() == []
+
+
+def test_what_is_left_is_said_with_what_is_known() -> None:
+    """Nothing before the input was looked at; about so many while it is read; how long, given a rate."""
+    assert _left(RunStatistics(), 3.0) == []
+    (about,) = _left(RunStatistics(succeeded=10, expected=110), 2.0)
+    assert (about.value, about.note) == ("~100", "about 50 s to go")
+    (exact,) = _left(RunStatistics(succeeded=10, expected=10, expected_is_exact=True), 2.0)
+    assert (exact.value, exact.note) == ("0", "all asked")

@@ -1,8 +1,15 @@
 // The whole: filters lead to the list, the list to the record, keys to all of them.
-function refresh(keepPlace = false) {
+function refresh(keepPlace = false, then = () => {}) {
+  match((found) => {
+    show(found, keepPlace);
+    then();
+  });
+}
+
+function show(found, keepPlace) {
   const before = shown[current];
   const at = current;
-  shown = matching();
+  shown = found;
   const same = before ? shown.indexOf(before) : -1;
   current = same >= 0 ? same : keepPlace ? Math.min(at, Math.max(0, shown.length - 1)) : 0;
   pairAt = same >= 0 ? pairAt : -1;
@@ -80,9 +87,10 @@ function takeBack() {
   const id = key.split("\u0000")[0];
   const record = records.find((r) => keyOf(r.id) === key || r.pairs.some((pair) => keyOf(...pairKey(r, pair)) === key))
     || records.find((r) => r.id === id);
-  refresh(true);
-  const at = record ? shown.indexOf(record) : -1;
-  if (at >= 0) goTo(at);
+  refresh(true, () => {
+    const at = record ? shown.indexOf(record) : -1;
+    if (at >= 0) goTo(at);
+  });
   toast("The last decision is taken back.");
 }
 
