@@ -24,8 +24,9 @@ from report_outputs import (
     tiles,
 )
 
+from vqa_async.config import Config
 from vqa_async.errors import ConfigError, ImageError, InputError, JournalDamaged, RateLimited
-from vqa_async.journal import JournalPaths, survey
+from vqa_async.journal import Journal, JournalPaths, survey
 from vqa_async.report import ReportOptions, write_report
 from vqa_async.report import write as writing
 
@@ -248,6 +249,30 @@ def test_failures_that_are_tidied_meanwhile_are_read_again(
     assert [entry["id"] for entry in entries(tmp_path / "r.html")][5:] == ["g"]
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_lines_that_are_no_longer_where_they_were_are_no_figures(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    """Where a run has rewritten the file, it is read again; where somebody else has, that is said."""
+    count, whole, spoilt = writing.count, output.read_bytes(), []
+
+    def spoil(*arguments: Any) -> None:
+        count(*arguments)
+        if not spoilt:
+            spoilt.append(True)
+            output.write_bytes(b"x" * len(whole))
+            if is_replaced:
+                output.rename(tmp_path / "old.jsonl")
+                output.write_bytes(whole)
+
+    monkeypatch.setattr(writing, "count", spoil)
+    if is_replaced:
+        assert write_report(output, tmp_path / "r.html").answered == 5
+    else:
+        with pytest.raises(JournalDamaged, match="changed while they were read"):
+            write_report(output, tmp_path / "r.html")
+
+
 def test_an_output_that_never_stands_still_is_refused(
     output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,3 +387,24 @@ def test_the_state_of_the_run_is_said(tmp_path: Path) -> None:
     write_report(out, tmp_path / "r.html", title="<Title>")
     assert "unknown</span>" in (tmp_path / "r.html").read_text()
     assert "&lt;Title&gt;" in (tmp_path / "r.html").read_text()
+
+
+async def test_a_run_that_goes_on_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
+    """The page says so; what is written a moment later is not in it, and does not disturb it."""
+    async with Journal(tmp_path / "out.jsonl", Config.of(model="m"), source="in.jsonl") as journal:
+        for n in range(3):
+            await journal.append(answered(n, {"id": f"r{n}"}, [("q", "a")]))
+        assert write_report(tmp_path / "out.jsonl", tmp_path / "r.html").answered == 3
+        await journal.append(answered(3, {"id": "r3"}, [("q", "a")]))
+        text = (tmp_path / "r.html").read_text()
+        assert ">running</span>" in text
+        assert "The run goes on" in text
+        await journal.close("finished", "", {})
+
+
+def test_names_that_are_not_there_are_no_names_of_the_room() -> None:
+    """Loaded when they are used, and only those that there are."""
+    import vqa_async.report
+
+    with pytest.raises(AttributeError, match="nothing"):
+        vqa_async.report.nothing  # noqa: B018

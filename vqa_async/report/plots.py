@@ -149,9 +149,7 @@ def _steps(x: float, step: float, column: Sequence[float], top: float) -> str:
 
 
 def _ceiling(value: float) -> float:
-    """The end of an axis: a round number at or above ``value``."""
-    if value <= 0:
-        return 1.0
+    """The end of an axis: a round number at or above ``value``, which is above 0."""
     scale = 10.0 ** floor(log10(value))
     return next(step * scale for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * scale >= value * 0.9999)
 

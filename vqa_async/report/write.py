@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import pybase64
 
-from vqa_async.errors import ConfigError
+from vqa_async.errors import ConfigError, JournalDamaged
 from vqa_async.export.example import Example, examples
 from vqa_async.export.folders import replaced_folder, require_ours
 from vqa_async.export.ordered import OrderedLines
@@ -193,14 +193,11 @@ class _Report:
         """The records of the output, as it was when it was first looked at."""
         try:
             yield from examples(self._lines, self._origin)
-        except (
-            ValueError,
-            LookupError,
-            AssertionError,
-        ):  # the middle of another line: the file was rewritten
+        except (ValueError, LookupError, AssertionError):  # in the middle of another line
             if self._inodes() != self._identity:
                 raise _Changed from None
-            raise
+            said = f"{self._paths.successes} or its failures were changed while they were read. Try again."
+            raise JournalDamaged(said) from None
         if self._inodes() != self._identity:
             raise _Changed
 

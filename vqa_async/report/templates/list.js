@@ -57,6 +57,10 @@ function chipsOf(record) {
   if (record.error) chips.append(make("span", "chip bad", visible(record.error.code)));
   chips.append(make("bdi", "name", visible(nameOf(record))));
   if (!record.error) chips.append(make("span", "", many(record.pairs.length, "pair")));
+  for (const [sign, decision] of [["✓", "accept"], ["✗", "reject"]]) {
+    const n = record.pairs.filter((pair) => decisionOnPair(record, pair) === decision).length;
+    if (n) chips.append(make("span", `of-pairs ${decision}`, `${sign} ${many(n, "pair")}`));
+  }
   for (const flag of [...record.flags].slice(0, 3)) chips.append(make("span", "chip warn", visible(flag)));
   if (record.style) chips.append(make("span", "", visible(record.style)));
   return chips;
