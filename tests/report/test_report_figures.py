@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import statistics
 
 import pytest
@@ -86,6 +87,18 @@ def test_a_pause_parts_a_timeline() -> None:
     (plot, *_) = plots(Figures(answered=200, times=line))
     assert "in 2 parts" in plot.said
     assert len(plot.pauses) == 1
+
+
+def test_a_run_in_many_parts_still_fits() -> None:
+    """However often it was taken up again, the curve ends where the drawing does."""
+    line = Timeline()
+    for part in range(60):
+        line.add(1e9 + part * 10_000.0)
+        line.add(1e9 + part * 10_000.0 + 3)
+    (plot, *_) = plots(Figures(answered=120, times=line))
+    assert len(plot.pauses) == 59
+    assert max(plot.pauses) < 394
+    assert all(float(x) <= 394.1 for x in re.findall(r"H([\d.]+)", plot.line))
 
 
 def test_names_without_end_are_counted_together() -> None:

@@ -6,8 +6,9 @@ Inside, from the bottom up:
     safe        text of strangers in a page     spread      values and times, counted in bounded memory
     figures     what is counted                 entries     a record as the page has it
     facts       what stands at its top          plots       the drawings, in their units
-    thumbnails  small copies of images          page        templates, style and scripts, and their policy
-    write       one report
+    drawing     what a drawing is made of       thumbnails  small copies of images
+    sample      which records are in it         blocks      records and images as they stand in the page
+    page        templates, style, policy        write       one report
 
 The look is in ``templates/``, the same for a report and for the live page of ``dashboard``. Adding a plot is
 a function in ``plots``; a fact, a line in ``facts``; a filter, a line in ``templates/filters.js``.

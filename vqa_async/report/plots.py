@@ -1,89 +1,21 @@
-"""The plots of a report as data for its templates: bars and lines in the units of a drawing. No markup here.
-
-A drawing is 400 wide; its text is as large as that of the page when it is shown 400 pixels wide. Colours come
-from the style sheet, so that light and dark are one drawing.
-"""
+"""The plots of a report, each from what was counted: its drawing, and its content as a sentence."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from math import ceil, floor, log10
+from math import ceil, log10
 
+from vqa_async.report.drawing import LEFT, RIGHT, WIDTH, Mark, Plot, Row, bars, base, ceiling, steps, up
 from vqa_async.report.figures import Figures
 from vqa_async.report.safe import visible
 from vqa_async.report.spread import Spread, Stretch
 from vqa_async.report.wording import number, percent, seconds, short
 
-WIDTH, HEIGHT = 400.0, 140.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 38.0, 6.0, 10.0, 22.0
 _COLUMNS, _FEWEST_COLUMNS = 72, 12
 _MOST_ROWS = 6
-_PAUSE = 14.0
-"""Width at which a pause between two runs is drawn, however long it was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A bar, with what is said of it when it is pointed at."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    said: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A text at a place: of an axis, or of a line across the drawing."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """One drawing.
-
-    Attributes:
-        name: what its element is called.
-        title: what is above it.
-        said: its content as a sentence, for who does not see it.
-        note: what stands beside the title.
-        empty: what is said instead, where there is nothing to draw.
-        bars: of a histogram.
-        area, line: paths of a curve.
-        up, across: marks of the axes.
-        lines: lines from the bottom up, with their names.
-        rows: names with a number each, drawn as bars from left to right.
-        pauses: where time is left out.
-    """
-
-    name: str
-    title: str
-    said: str = ""
-    note: str = ""
-    empty: str = ""
-    bars: Sequence[Bar] = ()
-    area: str = ""
-    line: str = ""
-    up: Sequence[Mark] = ()
-    across: Sequence[Mark] = ()
-    lines: Sequence[Mark] = ()
-    rows: Sequence[Row] = ()
-    pauses: Sequence[float] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A name with its count and its share of the largest, from 0 to 100."""
-
-    name: str
-    count: str
-    share: float
-    part: str = field(default="")
+_PAUSE, _PAUSES = 14.0, 100.0
+"""Width at which a pause between two runs is drawn, however long it was; and all of them together at most."""
 
 
 def plots(figures: Figures) -> list[Plot]:
@@ -104,18 +36,18 @@ def throughput(stretches: Sequence[Stretch]) -> Plot:
     if not stretches:
         return Plot("throughput", title, empty="No answer yet.")
     rates = [[count / s.width_s for count in s.counts] for s in stretches]
-    top = _ceiling(max(max(column) for column in rates))
+    top = ceiling(max(max(column) for column in rates))
     columns = sum(len(column) for column in rates)
-    room = WIDTH - _LEFT - _RIGHT - _PAUSE * (len(stretches) - 1)
-    step = max(room, 60.0) / columns
+    pause = min(_PAUSE, _PAUSES / len(stretches))
+    step = (WIDTH - LEFT - RIGHT - pause * (len(stretches) - 1)) / columns
     answers, lasted = sum(sum(s.counts) for s in stretches), sum(s.seconds for s in stretches)
-    line, area, pauses, x = "", "", [], _LEFT
+    line, area, pauses, x = "", "", [], LEFT
     for number_, column in enumerate(rates):
         if number_:
-            pauses.append(round(x + _PAUSE / 2, 1))
-            x += _PAUSE
-        line += _steps(x, step, column, top)
-        area += _steps(x, step, column, top) + f"V{_base():g}H{x:.1f}Z"
+            pauses.append(round(x + pause / 2, 1))
+            x += pause
+        line += steps(x, step, column, top)
+        area += steps(x, step, column, top) + f"V{base():g}H{x:.1f}Z"
         x += step * len(column)
     mean = f"{short(answers / lasted)}/s on average"
     parts = f" in {len(stretches)} parts" if len(stretches) > 1 else ""
@@ -127,37 +59,10 @@ def throughput(stretches: Sequence[Stretch]) -> Plot:
         note=mean,
         area=area,
         line=line,
-        up=_up(top),
-        across=(Mark(_LEFT, "0"), Mark(WIDTH - _RIGHT, seconds(lasted))),
+        up=up(top),
+        across=(Mark(LEFT, "0"), Mark(WIDTH - RIGHT, seconds(lasted))),
         pauses=pauses,
     )
-
-
-def _base() -> float:
-    return HEIGHT - _BOTTOM
-
-
-def _y(value: float, top: float) -> float:
-    return round(_base() - (_base() - _TOP) * value / top, 1)
-
-
-def _steps(x: float, step: float, column: Sequence[float], top: float) -> str:
-    path = f"M{x:.1f} {_base():g}"
-    for at, value in enumerate(column):
-        path += f"V{_y(value, top):g}H{x + step * (at + 1):.1f}"
-    return path
-
-
-def _ceiling(value: float) -> float:
-    """The end of an axis: a round number at or above ``value``, which is above 0."""
-    scale = 10.0 ** floor(log10(value))
-    return next(step * scale for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * scale >= value * 0.9999)
-
-
-def _up(top: float, *, whole: bool = False) -> tuple[Mark, ...]:
-    """The marks of an axis; without the one in the middle, where that would be half a thing."""
-    values = (0, top) if whole and top % 2 else (0, top / 2, top)
-    return tuple(Mark(_y(value, top), short(value) if value else "0") for value in values)
 
 
 def latency(spread: Spread) -> Plot:
@@ -178,39 +83,18 @@ def latency(spread: Spread) -> Plot:
     said = [f"{seconds(bound(at))} to {seconds(bound(at + 1))}" for at in range(bins)]
     marks = [(f"p{share}", spread.percentile(share / 100)) for share in (50, 90, 99)]
     words = ", ".join(f"{name} {seconds(value)}" for name, value in marks)
-    span = WIDTH - _LEFT - _RIGHT
-    places = [_LEFT + (log10(value) - first) / (last - first) * span for _, value in marks]
+    span = WIDTH - LEFT - RIGHT
+    places = [LEFT + (log10(value) - first) / (last - first) * span for _, value in marks]
     return Plot(
         "latency",
         title,
         said=f"Latency of {number(len(spread))} answers: {words}, {seconds(high)} at most.",
         note=" · ".join(f"{name} {seconds(value)}" for name, value in marks),
-        bars=_bars([counts[at] for at in range(bins)], said, "answers"),
-        up=_up(_ceiling(max(counts.values())), whole=True),
-        across=(Mark(_LEFT, seconds(bound(0))), Mark(WIDTH - _RIGHT, seconds(bound(bins)))),
+        bars=bars([counts[at] for at in range(bins)], said, "answers"),
+        up=up(ceiling(max(counts.values())), whole=True),
+        across=(Mark(LEFT, seconds(bound(0))), Mark(WIDTH - RIGHT, seconds(bound(bins)))),
         lines=tuple(Mark(round(x, 1), name) for x, (name, _) in zip(places, marks, strict=True)),
     )
-
-
-def _bars(counts: Sequence[int], said: Sequence[str], noun: str) -> tuple[Bar, ...]:
-    top = _ceiling(max(counts))
-    step = (WIDTH - _LEFT - _RIGHT) / len(counts)
-    gap = min(2.0, step * 0.2)
-    made = []
-    for at, count in enumerate(counts):
-        if count:
-            height = max(_base() - _y(count, top), 1.0)
-            x = _LEFT + step * at + gap / 2
-            made.append(
-                Bar(
-                    round(x, 1),
-                    round(_base() - height, 1),
-                    round(step - gap, 1),
-                    round(height, 1),
-                    f"{said[at]}: {count:,} {noun}",
-                )
-            )
-    return tuple(made)
 
 
 def failures(figures: Figures) -> Plot:
@@ -276,17 +160,17 @@ def _histogram(name: str, title: str, spread: Spread, unit: str, noun: str) -> P
         counts[min(bins - 1, int(value // width))] += count
     said = [_range(at * width, width, unit, is_last=at == bins - 1) for at in range(bins)]
     middle, most = spread.percentile(0.5), spread.largest
-    step = (WIDTH - _LEFT - _RIGHT) / bins
+    step = (WIDTH - LEFT - RIGHT) / bins
     every = max(1, ceil(bins / 8))
-    ticks = [Mark(_LEFT + step * (at + 0.5), short(at * width)) for at in range(0, bins, every)]
+    ticks = [Mark(LEFT + step * (at + 0.5), short(at * width)) for at in range(0, bins, every)]
     return Plot(
         name,
         title,
         said=f"{title}: {number(middle)} {unit} in the middle, {number(most)} at most, "
         f"{spread.mean:.3g} on average.",
         note=f"median {short(middle)} · at most {short(most)}",
-        bars=_bars([counts[at] for at in range(bins)], said, noun),
-        up=_up(_ceiling(max(counts.values())), whole=True),
+        bars=bars([counts[at] for at in range(bins)], said, noun),
+        up=up(ceiling(max(counts.values())), whole=True),
         across=[Mark(round(mark.at, 1), mark.text) for mark in ticks],
     )
 

@@ -6,18 +6,15 @@ second writes a record after the other behind the head of the page.
 
 from __future__ import annotations
 
-import heapq
 import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import pybase64
 
 from vqa_async.errors import ConfigError, JournalDamaged
 from vqa_async.export.example import Example, examples
@@ -29,6 +26,14 @@ from vqa_async.journal import JournalPaths
 from vqa_async.journal.lock import is_locked
 from vqa_async.journal.replacing import replaced
 from vqa_async.models import ImageRef
+from vqa_async.report.blocks import (
+    FILES_PER_FOLDER,
+    IMAGES_PER_BLOCK,
+    Beside,
+    Inside,
+    record_blocks,
+    write_text,
+)
 from vqa_async.report.entries import Entry, Judge, count, entry
 from vqa_async.report.facts import lines, state_of, tiles
 from vqa_async.report.figures import Figures
@@ -36,13 +41,11 @@ from vqa_async.report.options import ReportOptions
 from vqa_async.report.page import report_page
 from vqa_async.report.plots import plots
 from vqa_async.report.safe import script_json
+from vqa_async.report.sample import Sample
 from vqa_async.report.thumbnails import Size, Thumbnails
 from vqa_async.report.wording import moment
 from vqa_async.review.scores import checks_output, read_scores
 
-_RECORDS_PER_BLOCK = 250
-_IMAGES_PER_BLOCK = 100
-_FILES_PER_FOLDER = 1000
 _TRIES = 3
 
 
@@ -160,7 +163,7 @@ class _Report:
         self._lines = OrderedLines(paths, known=bool(self._origin.run), failures=True)
         self._judge = Judge(read_scores(checks_output(paths.successes)), options.verify_threshold)
         self._figures = Figures()
-        self._most_key = (1 << 64) - 1
+        self._sample = Sample(options.sample)
         self._total = 0
         self._summary = ReportSummary()
 
@@ -203,21 +206,17 @@ class _Report:
 
     def _count(self) -> None:
         """The first pass."""
-        keys: list[int] = []
         for example in self._examples():
             count(example, [self._judge(pair) for pair in example.pairs], self._figures)
+            self._sample.offer(example.id)
             self._total += 1
-            if self._options.sample:
-                _keep_smallest(keys, _sample_key(example.id), self._options.sample)
-        if keys:
-            self._most_key = -keys[0]
 
     def _fill(self, file: BinaryIO, stack: ExitStack, place: str, shown: int) -> None:
         beside = place == "beside"
-        _write(file, report_page("head", beside=beside, **self._head(shown)))
+        write_text(file, report_page("head", beside=beside, **self._head(shown)))
         size = None if place == "none" else Size.for_records(shown, inside=not beside)
-        images = _Beside(stack.enter_context(replaced_folder(self._folder))) if beside else _Inside(file)
-        with _blocks(file, "record-data", _RECORDS_PER_BLOCK) as add:
+        images = Beside(stack.enter_context(replaced_folder(self._folder))) if beside else Inside(file)
+        with record_blocks(file) as add:
             thumbnails = Thumbnails(self._origin.folder, size, images.keep)
             with thumbnails:
                 for made in self._entries(thumbnails):
@@ -228,19 +227,19 @@ class _Report:
         about = {
             "run": self._run_name(),
             "images": self._folder.name if beside else "",
-            "perFolder": _FILES_PER_FOLDER,
-            "perBlock": _IMAGES_PER_BLOCK,
+            "perFolder": FILES_PER_FOLDER,
+            "perBlock": IMAGES_PER_BLOCK,
             "output": self._paths.successes.name,
         }
-        _write(file, report_page("tail", beside=beside, about=script_json(about)))
+        write_text(file, report_page("tail", beside=beside, about=script_json(about)))
 
     def _entries(self, thumbnails: Thumbnails) -> Iterator[Entry]:
         """The second pass."""
-        chosen = ((one, _images(one)) for one in self._examples() if _sample_key_fits(one, self))
+        chosen = ((one, _images(one)) for one in self._examples() if self._sample.has(one.id))
         for example, images in thumbnails.shown(chosen):
             yield entry(example, [self._judge(pair) for pair in example.pairs], images, self._origin)
 
-    def _note(self, thumbnails: Thumbnails, images: _Inside | _Beside) -> None:
+    def _note(self, thumbnails: Thumbnails, images: Inside | Beside) -> None:
         summary, figures = self._summary, self._figures
         summary.answered, summary.failed, summary.pairs = figures.answered, figures.failed, figures.pairs
         summary.of = self._total
@@ -271,87 +270,3 @@ def _images(example: Example) -> Sequence[ImageRef]:
     """The images to show; none where the run refused to look at them."""
     refused = example.error is not None and example.error.get("code") == "path_outside_root"
     return () if refused else example.images
-
-
-def _sample_key_fits(example: Example, report: _Report) -> bool:
-    return not report._options.sample or _sample_key(example.id) <= report._most_key
-
-
-def _sample_key(id: str) -> int:
-    return int.from_bytes(blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-
-
-def _keep_smallest(keys: list[int], key: int, most: int) -> None:
-    """Keep the ``most`` smallest keys, negated in a heap, so that the largest of them is at hand."""
-    if len(keys) < most:
-        heapq.heappush(keys, -key)
-    elif key < -keys[0]:
-        heapq.heapreplace(keys, -key)
-
-
-def _write(file: BinaryIO, text: str) -> None:
-    file.write(text.encode("utf-8", "backslashreplace"))
-
-
-@contextmanager
-def _blocks(file: BinaryIO, name: str, most: int) -> Iterator[Any]:
-    """Takes values, and writes them in elements of the page that are no scripts, some in each."""
-    block: list[Any] = []
-
-    def flush() -> None:
-        if block:
-            _write(file, f'<script type="application/json" class="{name}">{script_json(block)}</script>\n')
-            block.clear()
-
-    def add(value: Any) -> None:
-        block.append(value)
-        if len(block) == most:
-            flush()
-
-    yield add
-    flush()
-
-
-class _Inside:
-    """Small copies in the page itself, as base64, a line each."""
-
-    bytes_beside = 0
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._block: list[str] = []
-        self.count = 0
-
-    def keep(self, number: int, data: bytes) -> None:
-        """Take the next copy."""
-        self._block.append(pybase64.b64encode_as_string(data))
-        self.count = number + 1
-        if len(self._block) == _IMAGES_PER_BLOCK:
-            self.close()
-
-    def close(self) -> None:
-        """Write what is left."""
-        if self._block:
-            text = "\n".join(self._block)
-            _write(self._file, f'<script type="text/plain" class="image-data">{text}</script>\n')
-            self._block.clear()
-
-
-class _Beside:
-    """Small copies as files in a folder beside the page, a thousand to a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder
-        self.count = 0
-        self.bytes_beside = 0
-
-    def keep(self, number: int, data: bytes) -> None:
-        """Take the next copy."""
-        path = self._path / f"{number // _FILES_PER_FOLDER}" / f"{number}.jpg"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
-        self.count = number + 1
-        self.bytes_beside += len(data)
-
-    def close(self) -> None:
-        """Nothing is left."""
