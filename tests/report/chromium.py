@@ -22,7 +22,7 @@ _FLAGS = (
     "--hide-scrollbars", "--force-color-profile=srgb", "--remote-debugging-port=0",
 )  # fmt: skip
 _PATIENCE_S = 20.0
-_CODES = {"Tab": 9, "Escape": 27, "End": 35, "Home": 36, "ArrowDown": 40}
+_CODES = {"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36, "ArrowDown": 40}
 
 
 class PageError(Exception):
@@ -107,7 +107,8 @@ class Tab:
         """Press keys one after the other; names such as Enter stand in <>."""
         while keys:
             key, keys = (keys[1:].split(">", 1)) if keys[0] == "<" and ">" in keys else (keys[0], keys[1:])
-            said = {"text": key} if len(key) == 1 else {"windowsVirtualKeyCode": _CODES[key]}
+            said: dict[str, Any] = {"text": key} if len(key) == 1 else {"windowsVirtualKeyCode": _CODES[key]}
+            said |= {"text": "\r"} if key == "Enter" else {}
             await self.send("Input.dispatchKeyEvent", type="keyDown", key=key, **said)
             await self.send("Input.dispatchKeyEvent", type="keyUp", key=key)
 

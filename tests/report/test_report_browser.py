@@ -327,6 +327,10 @@ async def test_everything_has_a_name_and_can_be_reached(tab: Tab, output: Path) 
         reached.add(
             await tab.run("(({ id, name, className }) => id || name || className)(document.activeElement)")
         )
+    await tab.run("document.querySelectorAll('.pair')[1].querySelector('button.reject').focus()")
+    await tab.press("<Enter>")
+    pressed = "[document.activeElement.getAttribute('aria-label'), document.activeElement.ariaPressed]"
+    assert await tab.run(pressed) == ["Reject pair 2", "true"]
     assert {"skip", "theme", "keys", "search", "state", "decided", "list", "detail"} <= reached
     assert await tab.run("document.getElementById('count').getAttribute('aria-live')") == "polite"
 

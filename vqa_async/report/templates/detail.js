@@ -117,6 +117,7 @@ function listOf(title, entries) {
 function drawDetail() {
   const record = shown[current];
   if (!record) return;
+  const focused = [...detail.querySelectorAll("button")].indexOf(document.activeElement);
   const body = make("div", "body");
   if (record.images.length) {
     body.classList.add("with-images");
@@ -125,6 +126,8 @@ function drawDetail() {
   body.append(make("div", "", answerOf(record)));
   detail.replaceChildren(headOf(record), body, listOf("Asked", record.asked || []), listOf("About", factsOf(record)));
   detail.querySelector(".pair.chosen")?.scrollIntoView({ block: "nearest" });
+  // The button that was pressed is another element now.
+  if (focused >= 0) (detail.querySelectorAll("button")[focused] || detail).focus({ preventScroll: true });
 }
 
 function drawNothing() {

@@ -80,7 +80,7 @@ let search = 0;
 
 function match(whenFound) {
   const own = ++search, tests = Object.values(chosen), found = [];
-  const passes = (r) => tests.every((test) => test(r)) && terms.every((term) => haystack(r).includes(term));
+  const passes = (r) => tests.every((test) => test(r)) && terms.every((term) => r.folded.includes(term));
   let at = 0;
   const slice = () => {
     if (own !== search) return;

@@ -184,5 +184,4 @@ readRecords(() => {
   setUp();
   refresh();
   document.documentElement.dataset.ready = "yes";
-  setTimeout(foldInSpareTime, 50);
 });

@@ -2,7 +2,6 @@
 // are first looked at.
 const about = JSON.parse($("about").textContent);
 const records = [];
-const haystacks = [];
 const facets = { flag: new Map(), style: new Map(), model: new Map(), failure: new Map() };
 
 function count(facet, name) {
@@ -10,7 +9,6 @@ function count(facet, name) {
 }
 
 function takeIn(record) {
-  record.at_ = records.length;
   record.pairs ||= [];
   record.images ||= [];
   record.flags = new Set(record.pairs.flatMap((pair) => pair[2]));
@@ -18,6 +16,7 @@ function takeIn(record) {
   count("style", record.style);
   count("model", record.model);
   if (record.error) count("failure", record.error.code);
+  record.folded = folded(record);
   records.push(record);
 }
 
@@ -37,19 +36,13 @@ function readRecords(whenRead) {
   slice();
 }
 
-// All text of a record, folded, as search sees it.
-function haystack(record) {
-  return haystacks[record.at_] ??= [
+// All text of a record as search sees it. Made when it is read: then the first search is as quick as any.
+function folded(record) {
+  return [
     record.id, record.text, record.model, record.style, record.structured, record.error && record.error.code,
     record.error && record.error.message, ...record.pairs.flatMap((pair) => [pair[0], pair[1], ...pair[2]]),
     ...record.images.map((image) => image.name), ...(record.row || []).flat(), ...(record.asked || []).map((turn) => turn[1]),
   ].filter(Boolean).join("\n").toLowerCase();
-}
-
-function foldInSpareTime(at = 0) {
-  const until = performance.now() + 10;
-  while (at < records.length && performance.now() < until) haystack(records[at++]);
-  if (at < records.length) setTimeout(foldInSpareTime, 20, at);
 }
 
 const imageBlocks = [...document.querySelectorAll("script.image-data")];
