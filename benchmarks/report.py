@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks.harness import run_module, store, table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "report"))
-from chromium import Tab, browser  # the driver of the tests
+from chromium import CHROMIUM, Tab, browser  # the driver of the tests
 
 WORDS = (
     "the",
@@ -222,6 +222,8 @@ def main() -> None:
     if a.build:
         print(json.dumps(build(*a.build)))
         return
+    if CHROMIUM is None:
+        parser.error("no Chromium is installed: apt-get install chromium")
     result = measure(a.quick)
     names = list(next(iter(result.values())))
     rows = [[n, *(f"{result[size][n]:,.1f}" for size in result)] for n in names]
