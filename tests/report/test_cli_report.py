@@ -9,11 +9,20 @@ from pathlib import Path
 import pytest
 from report_outputs import answered, entries, keep
 
+from vqa_async.cli.reporting import sentences
+from vqa_async.report import ReportSummary
+
 
 def vqa_async(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     command = [sys.executable, "-m", "vqa_async", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=30)
+
+
+def test_a_page_that_browsers_will_not_like_is_said() -> None:
+    """With what to do about it; a usual one needs no word."""
+    assert len(sentences(ReportSummary(records=3, of=3, bytes=10_000))) == 1
+    assert "--sample" in sentences(ReportSummary(records=3, of=3, bytes=1 << 30))[1]
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ from report_outputs import ASK, answered, failed, picture
 from vqa_async import open_engine
 from vqa_async.cli.app import _bare
 from vqa_async.dashboard import Dashboard
-from vqa_async.dashboard.view import _left
+from vqa_async.dashboard.view import View, _left
+from vqa_async.dashboard.watcher import Watcher
 from vqa_async.errors import ConfigError, RateLimited
 from vqa_async.events import Notice, RecordFinished, RunStarted, RunStatistics, RunStopping
 from vqa_async.models import AttemptFailed
@@ -225,3 +226,16 @@ def test_what_is_left_is_said_with_what_is_known() -> None:
     assert (about.value, about.note) == ("~100", "about 50 s to go")
     (exact,) = _left(RunStatistics(succeeded=10, expected=10, expected_is_exact=True), 2.0)
     assert (exact.value, exact.note) == ("0", "all asked")
+
+
+async def test_parts_are_made_once_a_second_and_rates_over_ten() -> None:
+    """However many look; another engine, which counts from the start again, has a rate of its own."""
+    view = View(Watcher())
+    first = await view.parts(RunStatistics(succeeded=0), 100.0, is_over=False)
+    assert await view.parts(RunStatistics(succeeded=50), 100.5, is_over=False) is first
+    for second in range(1, 14):
+        told = await view.parts(RunStatistics(succeeded=second * 10), 100.0 + second, is_over=False)
+    assert "<b>10/s</b>" in told["figures"]
+    told = await view.parts(RunStatistics(succeeded=4, elapsed_s=2.0), 114.0, is_over=False)
+    assert "<b>2/s</b>" in told["figures"]
+    assert (await view.parts(RunStatistics(), 114.1, is_over=True))["state"] == "over"

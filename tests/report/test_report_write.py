@@ -131,6 +131,22 @@ def test_an_image_that_cannot_be_shown_is_a_reason_in_its_place(output: Path, tm
     assert found["d"]["images"][0]["name"].startswith("(in the row itself")
 
 
+def test_a_page_of_many_images_has_them_all(tmp_path: Path) -> None:
+    """More than stand in one block of it; a conversation that nobody can read is shown as it was."""
+    for n in range(130):
+        picture(tmp_path / f"{n}.png", (n, 0, 0), (8, 8))
+    results = [answered(n, {"id": f"r{n}", "image": [f"{n}.png"]}, [("q", "a")]) for n in range(130)]
+    odd = failed(130, {"id": "odd", "conversation": [{"from": "nobody", "value": 3}]})
+    write_report(keep(tmp_path / "out.jsonl", [*results, odd]), tmp_path / "r.html")
+    found, images = by_id(tmp_path / "r.html"), copies(tmp_path / "r.html")
+    assert len(images) == 130
+    for n in (0, 99, 100, 129):
+        copy = base64.b64decode(images[found[f"r{n}"]["images"][0]["at"]])
+        with Image.open(io.BytesIO(copy)) as shown:
+            assert abs(shown.convert("RGB").getpixel((4, 4))[0] - n) < 12  # type: ignore[index, operator]
+    assert found["odd"]["asked"] == [["", '[{"from":"nobody","value":3}]']]
+
+
 def test_an_image_that_the_run_would_not_look_at_is_not_shown(tmp_path: Path) -> None:
     """A record of a stranger cannot get a file into the page that --image-root kept from the run."""
     picture(tmp_path / "private.png")

@@ -8,6 +8,9 @@ from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.texts import count
 from vqa_async.report import ReportOptions, ReportSummary, write_report
 
+_UNWIELDY = 400_000_000
+"""Bytes of a page with what is beside it; some 150,000 records."""
+
 
 def make_report(source: Path, output: Path, options: ReportOptions) -> int:
     """Write the page; returns the exit code."""
@@ -28,4 +31,6 @@ def sentences(summary: ReportSummary) -> list[str]:
         lines.append(f"{count(summary.missing, 'image')} could not be shown; the page says why.")
     if len(summary.files) > 1:
         lines.append(f"The images are in {summary.files[1].name}, which belongs beside the page.")
+    if summary.bytes > _UNWIELDY:
+        lines.append("Browsers take their time with such a page: --sample 10000 makes a smaller one.")
     return lines

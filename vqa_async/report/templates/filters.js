@@ -9,7 +9,7 @@ const STATES = {
 };
 const DECIDED = {
   "": ["Any decision", () => true],
-  undecided: ["Undecided", (r) => !isDecided(r)],
+  undecided: ["Undecided", (r) => !r.error && !isDecided(r)],
   accept: ["Accepted", (r) => decisionOn(r) === "accept" || r.pairs.some((p) => decisionOnPair(r, p) === "accept")],
   reject: ["Rejected", (r) => decisionOn(r) === "reject" || r.pairs.some((p) => decisionOnPair(r, p) === "reject")],
 };
