@@ -25,6 +25,9 @@ DOORS = {
     "yarl": {"transport"},
     "PIL": {"images", "server", "workspace"},  # the engine's images; the endpoint's eyes; the sample's brush
     "pillow_heif": {"images"},
+    "rapidocr": {"server"},
+    "onnxruntime": {"server"},
+    "numpy": {"server"},
     "pybase64": {"images", "server", "export", "report", "dashboard"},
     "pyarrow": {"export", "sources", "dataflow"},
     "xxhash": {"images"},
@@ -43,6 +46,8 @@ DOORS = {
     "json_repair": {"structured"},
     "rapidfuzz": {"quality"},
     "py3langid": {"quality"},
+    "prometheus_client": {"metrics"},
+    "opentelemetry": {"tracing"},
     "pytest_asyncio": {"testing"},
 }
 
@@ -175,9 +180,9 @@ def test_decisions_do_no_input_or_output() -> None:
 
 def test_broad_handlers_stand_only_where_an_error_becomes_a_result() -> None:
     """`except Exception` is for a record's error, a caller's iterable, a watcher, what a thread hands on, and
-    file systems that raise what their own clients raise; nowhere else."""
+    libraries that raise whatever they like: file systems, and an OCR model that is loaded; nowhere else."""
     allowed = {"client/client.py": 1, "engine/run.py": 1, "engine/engine.py": 1}
-    allowed |= {"sources/own_thread.py": 1, "sources/remote.py": 1}
+    allowed |= {"sources/own_thread.py": 1, "sources/remote.py": 1, "server/reader.py": 1}
     for path in INSIDE:
         broad = len(re.findall(r"except (?:Base)?Exception\b|except:", path.read_text()))
         assert broad == allowed.get(str(path.relative_to(PACKAGE)), 0), path

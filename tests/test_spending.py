@@ -202,3 +202,14 @@ def test_prices_are_looked_up_where_money_matters() -> None:
 def test_model_without_a_known_price_has_none() -> None:
     """A name that nobody has heard of; whether the prices are installed or not."""
     assert prices_of(Budget(), "no-such-model-7b") is None
+
+
+def test_one_price_may_be_told_where_the_other_is_known() -> None:
+    """What the user says wins, and the list has the rest; where nobody knows it, both are asked for."""
+    pytest.importorskip("genai_prices")
+    listed = prices_of(Budget(), "gpt-4o")
+    assert listed is not None
+    assert prices_of(Budget(price_input=1.0), "gpt-4o") == (1.0, listed[1])
+    assert prices_of(Budget(price_output=1.0), "gpt-4o") == (listed[0], 1.0)
+    with pytest.raises(ConfigError, match="Give both --price-input and --price-output"):
+        Spending(Budget(price_output=1.0), "no-such-model-7b")

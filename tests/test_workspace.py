@@ -9,21 +9,26 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_type_hints
 
 import pytest
 from PIL import Image, ImageChops, ImageOps
 
+from vqa_async.cli.app import app, run
 from vqa_async.config import Config, option_classes
 from vqa_async.errors import ConfigError
 from vqa_async.prompts import DEFAULT_PROMPT
-from vqa_async.workspace import create_workspace
+from vqa_async.workspace import create_workspace, next_steps
+from vqa_async.workspace.papers import PAPERS
 from vqa_async.workspace.pictures import PICTURES
+from vqa_async.workspace.settings import _example
 
+ALL = PICTURES | PAPERS
 DATA = Path("data", "image_vqa")
+STEPS = ("serve", "check", "run", "export")
 RED, YELLOW, BLUE, GREEN = (220, 20, 30), (255, 221, 0), (20, 60, 220), (20, 160, 50)
 WHITE, BLACK, SKY, SEA = (255, 255, 255), (0, 0, 0), (130, 200, 250), (40, 110, 170)
 
@@ -65,7 +70,7 @@ def records(workspace: Path) -> list[dict[str, Any]]:
 
 
 def opened(name: str) -> Image.Image:
-    image = Image.open(BytesIO(PICTURES[name]()))
+    image = Image.open(BytesIO(ALL[name]()))
     image.load()
     return image
 
@@ -86,8 +91,8 @@ def test_a_new_workspace_has_settings_script_data_and_images(tmp_path: Path) -> 
     folder = tmp_path / "deep" / "work"
     written = create_workspace(folder)
     assert set(written) == {path for path in folder.rglob("*") if path.is_file()}
-    expected = {Path("vqa.toml"), Path("image_vqa.py"), DATA / "sample_data.json"}
-    assert {path.relative_to(folder) for path in written} == expected | {DATA / name for name in PICTURES}
+    expected = {Path("vqa.toml"), Path("image_vqa.py"), DATA / "sample_data.json", DATA / "text_data.json"}
+    assert {path.relative_to(folder) for path in written} == expected | {DATA / name for name in ALL}
 
 
 def test_making_it_again_writes_nothing(tmp_path: Path) -> None:
@@ -152,12 +157,12 @@ def test_a_model_name_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
 
 def test_every_image_is_small() -> None:
     """No image has 40 kB, all together stay below 300 kB."""
-    sizes = {name: len(picture()) for name, picture in PICTURES.items()}
+    sizes = {name: len(picture()) for name, picture in ALL.items()}
     assert max(sizes.values()) < 40_000
     assert sum(sizes.values()) < 300_000
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", ALL)
 def test_an_image_is_what_its_name_says(name: str) -> None:
     """Each file has the format of its suffix and decodes in full."""
     formats = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
@@ -172,10 +177,10 @@ def test_an_image_has_the_colours_of_its_subject(name: str) -> None:
     assert all(shares[colour] >= at_least for colour, at_least in LOOKS[name]), shares
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", ALL)
 def test_an_image_is_the_same_every_time(name: str) -> None:
     """Drawing twice gives the same bytes, so digests of the sample data do not depend on the run."""
-    assert PICTURES[name]() == PICTURES[name]()
+    assert ALL[name]() == ALL[name]()
 
 
 def test_the_turned_photo_is_upright_once_its_orientation_is_applied() -> None:
@@ -227,6 +232,28 @@ def test_every_image_is_asked_about_and_found_beside_the_data(
     assert sorted(names) == sorted(PICTURES)
 
 
+def test_pictures_with_text_have_records_of_their_own(workspace: Path) -> None:
+    """Each paper is asked about, and one is asked the plain question what it says."""
+    records = json.loads((workspace / DATA / "text_data.json").read_bytes())
+    assert {name for record in records for name in record["image"]} == set(PAPERS)
+    assert ["What does the sign say?"] in [record.get("questions") for record in records]
+
+
+def test_the_next_steps_are_commands_for_this_workspace(tmp_path: Path) -> None:
+    """They name the folder unless it is the working directory, and files that are there."""
+    steps = next_steps(tmp_path / "my work")
+    assert steps[0].startswith(f"Next, after cd '{tmp_path}/my work'. ")
+    assert next_steps(Path())[0].startswith("Next. ")
+    create_workspace(tmp_path)
+    commands = [step.split() for step in steps if step.startswith("  ")]
+    assert [command[:2] for command in commands] == [["vqa-async", x] for x in STEPS]
+    app.config = ()
+    for command in commands:
+        app.parse_args(command[1:], exit_on_error=False, print_error=False)
+    named = {word for step in steps for word in step.split() if word.startswith("data/") or ".toml" in word}
+    assert {name for name in named if not (tmp_path / name.rstrip(",.")).exists()} == set()
+
+
 def test_the_sample_data_has_a_record_of_each_kind(records: list[dict[str, Any]]) -> None:
     """Several images with placeholders, several turns, no image, and other questions than the usual one."""
     several = next(record for record in records if len(record.get("image", [])) == 2)
@@ -251,25 +278,54 @@ def test_the_settings_name_the_endpoint_the_model_and_the_width(workspace: Path)
     assert Config.of(**settings) == Config.of(base_url="http://localhost:8000/v1", model="looks-1")
 
 
+def option_lines(text: str) -> list[str]:
+    """The lines that are an option behind a #."""
+    return re.findall(r"^#\w+ = .*$", text, re.MULTILINE)
+
+
 def test_every_option_stands_in_the_settings_at_its_default(workspace: Path) -> None:
-    """Taking the # away from the options gives a file with each of them at the default that it has anyway."""
+    """Taking the # away from all of them gives a file with each at the default that it has anyway, if any."""
     text = (workspace / "vqa.toml").read_text(encoding="utf-8")
     active = {"base_url", "model", "max_workers"}
-    unset = {name for name, default in options() if default is None}
-    assert set(re.findall(r"^#(\w+) =$", text, re.MULTILINE)) == unset
-    own, _, _ = re.sub(r"^#(\w+ = |\[\[)", r"\1", text, flags=re.MULTILINE).partition("[[endpoints]]")
-    loaded = tomllib.loads(own)
-    assert loaded.keys() == {name for name, _ in options()} - unset
-    defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in options()}
-    assert {name: loaded[name] for name in loaded.keys() - active} == {
-        name: defaults[name] for name in loaded.keys() - active
-    }
+    lines = option_lines(text)
+    loaded = tomllib.loads(re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE))
+    assert loaded.keys() == {name for name, _ in options()}
+    assert len(lines) == len(loaded) - len(active)
+    for name, default in options():
+        if name not in active and default is not None:
+            assert loaded[name] == (list(default) if isinstance(default, tuple) else default)
+
+
+def test_each_line_by_itself_can_be_used(workspace: Path) -> None:
+    """Taking the # away from any one line gives settings that are good, the examples included."""
+    text = (workspace / "vqa.toml").read_text(encoding="utf-8")
+    for line in option_lines(text):
+        Config.of(**tomllib.loads(text.replace(f"\n{line}\n", f"\n{line[1:]}\n")))
+
+
+def test_the_settings_are_grouped_as_the_help_is(workspace: Path) -> None:
+    """Under the title of the group that `run --help` shows an option in."""
+    text = (workspace / "vqa.toml").read_text(encoding="utf-8")
+    shown: dict[str, str] = {}
+    for hint in get_type_hints(run, include_extras=True).values():
+        kind, *marks = get_args(hint) or (hint,)
+        if is_dataclass(kind):
+            shown |= {option.name: marks[0].group[0].name for option in fields(kind)}
+    for name, _ in options():
+        above = text[: re.search(rf"^#?{name} = ", text, re.MULTILINE).start()]  # type: ignore[union-attr]
+        assert re.findall(r"^# ==== (.+)$", above, re.MULTILINE)[-1] == shown[name], name
+
+
+def test_an_option_without_a_default_has_an_example_of_its_type() -> None:
+    """Whatever type an option to come may have."""
+    hints = [int | None, Literal["a", "b"] | None, tuple[str, ...] | None, float | None, str]
+    assert [_example(hint) for hint in hints] == [0, "a", (), 0.0, ""]
 
 
 def test_the_settings_show_how_several_endpoints_are_named(workspace: Path) -> None:
     """Taking the # away from the tables at the end gives endpoints that can be used."""
     text = (workspace / "vqa.toml").read_text(encoding="utf-8")
-    tables = text[text.index("#[[endpoints]]") :].replace("#", "")
+    tables = text[text.index("#     [[endpoints]]") :].replace("#", "")
     config = Config.of(**tomllib.loads(tables))
     assert [one.base_url for one in config.endpoints] == [
         "http://gpu-1:8000/v1",

@@ -2,15 +2,16 @@
 
 The map. Imports go downwards only; errors, models and keytable are free to all.
 
-    0 words        errors  models  keytable  schemas  config
+    0 words        errors  models  keytable  schemas  parts  config  logs
     1 decisions    chat  prompts  qa  retry  limits          no await, no file, no socket, no clock
                    tokens  spending  structured  quality
     2 edges        sources  images  transport  endpoints     one kind of I/O each
                    journal
     3 one record   client  preflight
     4 one run      events  engine
-    5 afterwards   export  review  report
-    6 doors        api  stages  cli  dataflow  server  workspace  testing
+                   logbook  metrics  tracing                 who watches it
+    5 afterwards   export  review  merging  report
+    6 doors        api  stages  watchers  cli  dataflow  server  workspace  testing
                    dashboard
 
 Names are loaded when they are first used, so importing the package costs next to nothing and loads neither
@@ -23,6 +24,8 @@ import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from vqa_async.logs import name_runs
 
 if TYPE_CHECKING:
     from vqa_async.api import arun, open_engine, run, stream
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
         VQAError,
     )
     from vqa_async.events import Event, Observer, RunStatistics
+    from vqa_async.merging import MergeSummary, merge
     from vqa_async.models import (
         Completion,
         Failure,
@@ -57,6 +61,7 @@ _HOMES = {
     "engine": ("Engine", "RunSummary"),
     "errors": ("ConfigError", "ImageError", "JournalError", "RecordError", "RequestError", "VQAError"),
     "events": ("Event", "Observer", "RunStatistics"),
+    "merging": ("MergeSummary", "merge"),
     "models": (
         "Completion",
         "Failure",
@@ -85,6 +90,7 @@ __all__ = [
     "ImageError",
     "ImageRef",
     "JournalError",
+    "MergeSummary",
     "Message",
     "Observer",
     "QAPair",
@@ -102,6 +108,7 @@ __all__ = [
     "VQAError",
     "arun",
     "format_pairs",
+    "merge",
     "open_engine",
     "parse_pairs",
     "run",
@@ -111,6 +118,7 @@ __all__ = [
 
 # A library says nothing unless its host has set up logging.
 logging.getLogger("vqa_async").addHandler(logging.NullHandler())
+name_runs()
 
 
 def __getattr__(name: str) -> Any:

@@ -24,15 +24,17 @@ from vqa_async.engine import Engine, RunSummary
 from vqa_async.errors import ConfigError
 from vqa_async.events import Notice, Observer
 from vqa_async.images import ImageLoader
+from vqa_async.logs import named_run
 from vqa_async.models import Result
 from vqa_async.prompts import asking_for
 from vqa_async.quality import PairChecks
-from vqa_async.sources import InputFormat, Rows
+from vqa_async.sources import InputFormat, Rows, SharedImages
 from vqa_async.spending import Spending
 from vqa_async.stages import Stages, has_stages
 from vqa_async.structured import MODES, Structure, parameters_of, words_of
 from vqa_async.tokens import TokenEstimator
 from vqa_async.transport import AiohttpTransport, Transport, fetch_image
+from vqa_async.watchers import Observers, all_of, instruments_of, watched, wrapped
 
 log = logging.getLogger("vqa_async")
 
@@ -48,7 +50,7 @@ async def open_engine(
     *,
     api_key: str | None = None,
     transport: Transport | None = None,
-    observer: Observer | None = None,
+    observer: Observers = None,
     **options: Any,
 ) -> AsyncIterator[Engine]:
     """An engine that is ready to answer; everything it opened is closed with the block.
@@ -57,8 +59,8 @@ async def open_engine(
         config: all options as one value; or give them by name instead.
         api_key: the key itself. Default: from the environment variable that ``api_key_env`` names.
         transport: what carries requests. Default: aiohttp over a connection pool of its own.
-        observer: told about every event of a run.
-        **options: any option of ``config.py`` by its name: ``base_url``, ``model``, ``max_workers``, ...
+        observer: told about every event of a run; one, or several.
+        **options: any option of ``config`` by its name: ``base_url``, ``model``, ``max_workers``, ...
 
     Raises:
         ConfigError: an option is unknown or cannot work.
@@ -73,12 +75,16 @@ async def open_engine(
     config = Config.of(**options) if config is None else config
     if not all(one.model for one in config.all_endpoints()):
         raise ConfigError("No model is named: give --model NAME, as the endpoint knows it.")
-    config, lowered = _fitted(config)
+    fitted, lowered = _fitted(config)
     async with contextlib.AsyncExitStack() as stack:
+        plain, watching = await stack.enter_async_context(watched(fitted, observer))
+        logbook = _logbook(plain, api_key)
+        config, observers = plain, (*all_of(watching), *logbook)
         if transport is None:
             transport = await stack.enter_async_context(
                 AiohttpTransport(verify_tls=not config.endpoint.insecure, trust_env=config.endpoint.trust_env)
             )
+        carrier = wrapped(transport, config, observers)
         images = await stack.enter_async_context(await _image_loader(config, stack))
         pool = EndpointPool(
             [_endpoint(one, api_key, config.limits) for one in config.all_endpoints()],
@@ -87,11 +93,14 @@ async def open_engine(
             on_closed=lambda said: engine.notify(Notice(said)),
         )
         reasks = _reasks(config, lambda said: engine.notify(Notice(said)))
-        client = _client(config, api_key, images, pool, transport, reasks)
-        engine = Engine(config, client, pool, images, transport, observer)
+        client = _client(config, api_key, images, pool, carrier, reasks)
+        engine = Engine(config, client, pool, images, carrier, observers)
         stack.push_async_callback(engine.aclose)
-        for said in filter(None, (lowered, _unverified(config))):
-            log.warning(said)
+        for instrument in instruments_of(observers):
+            stack.enter_context(instrument.attached(engine))
+        for said in filter(None, (lowered, _unverified(config), _limits_of_a_shard(config))):
+            if not logbook:  # which hears of it by the notice
+                log.warning(said)
             engine.notify(Notice(said))
         yield engine
 
@@ -102,7 +111,7 @@ async def arun(
     *,
     limit: int | None = None,
     format: InputFormat = "auto",
-    observer: Observer | None = None,
+    observer: Observers = None,
     **options: Any,
 ) -> RunSummary:
     """Answer every record of ``input`` into ``output``; see ``Engine.run`` and ``open_engine``.
@@ -116,8 +125,10 @@ async def arun(
         raise ConfigError("Give a config or options by name, not both.")
     config = given or Config.of(**options)
     if has_stages(config):
-        stages = Stages(config, open_engine, observer=observer, **named)
-        return await stages.run(input, output, limit=limit, format=format)
+        with named_run():
+            async with watched(config, observer) as (config, observer):
+                stages = Stages(config, open_engine, observer=observer, **named)
+                return await stages.run(input, output, limit=limit, format=format)
     async with open_engine(config, observer=observer, **named) as engine:
         return await engine.run(input, output, limit=limit, format=format)
 
@@ -128,7 +139,7 @@ def run(
     *,
     limit: int | None = None,
     format: InputFormat = "auto",
-    observer: Observer | None = None,
+    observer: Observers = None,
     **options: Any,
 ) -> RunSummary:
     """``arun`` for synchronous callers, in scripts and notebooks.
@@ -264,6 +275,15 @@ def _client(
     )
 
 
+def _logbook(config: Config, api_key: str | None) -> list[Observer]:
+    """What writes events into the log, where anybody reads more of that than warnings."""
+    if not log.isEnabledFor(logging.INFO):
+        return []
+    from vqa_async.logbook import Logbook
+
+    return [Logbook(_secrets(config, api_key))]
+
+
 def _secrets(config: Config, api_key: str | None) -> set[str]:
     """What must not appear in anything that is kept: all keys, and the headers that users gave."""
     found = {api_key} if api_key else set()
@@ -280,8 +300,10 @@ def _key_hint(options: NamedEndpoint, key: str) -> str:
 
 
 async def _image_loader(config: Config, stack: contextlib.AsyncExitStack) -> ImageLoader:
+    stored = SharedImages()
+    stack.callback(stored.close)
     if not config.images.fetch_images:
-        return ImageLoader(config.images)
+        return ImageLoader(config.images, stored=stored.get)
     web = await stack.enter_async_context(
         AiohttpTransport(
             trust_env=config.endpoint.trust_env, public_only=not config.images.allow_private_urls
@@ -290,7 +312,7 @@ async def _image_loader(config: Config, stack: contextlib.AsyncExitStack) -> Ima
     fetch = functools.partial(
         fetch_image, web, timeout_s=config.timeouts.timeout, max_bytes=config.images.max_file_bytes
     )
-    return ImageLoader(config.images, fetch=fetch)
+    return ImageLoader(config.images, fetch=fetch, stored=stored.get)
 
 
 def _unverified(config: Config) -> str:
@@ -298,6 +320,18 @@ def _unverified(config: Config) -> str:
     if not config.endpoint.insecure or not any("https:" in one.base_url for one in config.all_endpoints()):
         return ""
     return "TLS certificates are not verified (--insecure): key and images go to whoever answers."
+
+
+def _limits_of_a_shard(config: Config) -> str:
+    """What to say where limits hold for one of several runs: each knows nothing of the others."""
+    part = config.selection.part
+    limited = any(one.rpm or one.tpm for one in config.all_endpoints())
+    if part is None or part[1] == 1 or not limited:
+        return ""
+    return (
+        f"rpm and tpm hold for this shard alone: {part[1]} at once may send {part[1]} times as much. "
+        "Give each its share of what the endpoint allows."
+    )
 
 
 def _fitted(config: Config) -> tuple[Config, str]:

@@ -7,11 +7,18 @@ An observer is called after the result is saved, from the event loop, and must r
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from vqa_async.endpoints import EndpointStatistics
 from vqa_async.models import AttemptFailed, Result, Success
+
+if TYPE_CHECKING:  # who only wants to observe need not load the HTTP client
+    from vqa_async.client import Wait
+    from vqa_async.config import Config
+    from vqa_async.images import ImageStatistics
+    from vqa_async.transport import Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,41 @@ class Observer(Protocol):
 
     def on_event(self, event: Event) -> None:
         """Take note of ``event``. An exception raised here is logged and ends nothing."""
+        ...
+
+
+class Watched(Protocol):
+    """What an engine can be asked at any time, from any thread."""
+
+    config: Config
+
+    def statistics(self) -> RunStatistics:
+        """The counters since it was opened."""
+        ...
+
+    def waits(self) -> list[Wait]:
+        """What records wait for."""
+        ...
+
+    def image_statistics(self) -> ImageStatistics:
+        """What the image loader did and holds."""
+        ...
+
+
+@runtime_checkable
+class Instrument(Protocol):
+    """An observer that also wants to see each request, or to ask the engine how it stands."""
+
+    def on_event(self, event: Event) -> None:
+        """As of an Observer."""
+        ...
+
+    def wrapped(self, transport: Transport, config: Config) -> Transport:
+        """What carries the requests instead of ``transport``, and mostly hands them on to it."""
+        ...
+
+    def attached(self, engine: Watched) -> AbstractContextManager[None]:
+        """Entered when the engine is open, left before it is closed."""
         ...
 
 

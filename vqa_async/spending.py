@@ -48,13 +48,19 @@ class Spending:
     def __init__(self, budget: Budget, model: str, *, prices: tuple[float, float] | None = None) -> None:
         self._budget = budget
         # Looked up only where money matters: a local server's model may bear the name of one that costs.
-        is_priced = bool(budget.max_cost) or budget.price_input is not None
+        is_told = budget.price_input is not None or budget.price_output is not None
+        is_priced = bool(budget.max_cost) or is_told
         self._prices = prices or (prices_of(budget, model) if is_priced else None)
         if budget.max_cost and self._prices is None:
             raise ConfigError(
                 f"--max-cost needs prices, and none are known for {model!r}. Give --price-input and "
                 "--price-output (US dollars a million tokens), or install the extra: "
                 "pip install 'vqa-async[cost]'."
+            )
+        if is_told and self._prices is None:
+            raise ConfigError(
+                "Give both --price-input and --price-output, or neither: the price of "
+                f"{model!r} that is missing is not known (the extra 'cost' knows many)."
             )
         self.requests = 0
         self.prompt_tokens = 0
@@ -157,9 +163,20 @@ def _reached(said: str, flag: str) -> BudgetReached:
 
 
 def prices_of(budget: Budget, model: str) -> tuple[float, float] | None:
-    """US dollars for a million prompt and answer tokens: the user's, else those of genai-prices."""
-    if budget.price_input is not None and budget.price_output is not None:
-        return budget.price_input, budget.price_output
+    """US dollars for a million prompt and answer tokens: each the user's, else that of genai-prices.
+
+    None where one of them is not known.
+    """
+    told = (budget.price_input, budget.price_output)
+    if told[0] is not None and told[1] is not None:
+        return told[0], told[1]
+    known = _listed_prices(model)
+    if known is None:
+        return None
+    return known[0] if told[0] is None else told[0], known[1] if told[1] is None else told[1]
+
+
+def _listed_prices(model: str) -> tuple[float, float] | None:
     try:
         from genai_prices import Usage as Priced
         from genai_prices import calc_price

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
@@ -88,7 +88,7 @@ class Stages:
         config: Config,
         opener: Opener,
         *,
-        observer: Observer | None = None,
+        observer: Observer | Sequence[Observer] | None = None,
         watch: Watch = _unwatched,
         api_key: str | None = None,
         transport: Transport | None = None,

@@ -55,7 +55,6 @@ def test_no_two_groups_share_an_option() -> None:
         ({"max_attempts": "many"}, "wrong type"),
         ({"start_workers": 0}, "start_workers"),
         ({"hedge": "95"}, "p95"),
-        ({"price_input": 1.0}, "both"),
         ({"rpm": -1}, "rpm"),
         ({"max_cost": -1}, "max_cost"),
         ({"temperature": 3}, "temperature"),

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -414,3 +415,135 @@ def test_what_follows_a_list_of_questions_asks_once_for_each_row(
         (row,) = rows_of(tmp_path / "cache" / f"task_step{step}.jsonl")
         assert "red" in row[key]
     assert len(row["answers"]) == 2
+
+
+def relative_rows(folder: Path, images: list[str]) -> str:
+    """An input in a folder of its own, whose images are named relative to it."""
+    asked = {"conversation": "Colour?", "questions": ["a?", "b?"]}
+    rows = [{"image": [Path(path).name], **asked} for path in images]
+    (folder / "in.json").write_text(json.dumps(rows))
+    return str(folder / "in.json")
+
+
+def test_images_beside_the_first_input_are_found_in_every_step(
+    serving: APIVLMServing_openai, images: list[str], tmp_path: Path
+) -> None:
+    """The rows name them as they did, and the step files lie elsewhere."""
+    storage = FileStorage(relative_rows(tmp_path, images), str(tmp_path / "a" / "cache"), "task", "jsonl")
+    ImageCaptionGenerator(serving).run(storage.step())
+    PromptTemplatedVQAGenerator(serving, "Is it true: {{ caption }}?").run(storage.step())
+    BatchVQAGenerator(serving).run(storage.step())
+    last = rows_of(storage.step().rows_file.parent / "task_step3.jsonl")
+    assert [row["image"] for row in last] == [["red.png"], ["blue.png"]]
+    assert ["red" in row["answer"] and "red" in row["answers"][1] for row in last] == [True, False]
+
+
+def test_a_row_of_which_all_questions_failed_is_there(
+    serving: APIVLMServing_openai, images: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With None for each; one that is no row to ask about is not. Once mended, it has its answers."""
+    rows = [
+        {"n": 0, "image": "late.png", "questions": ["a?", "b?"]},
+        {"n": 1, "image": images[0], "questions": ["a?", {"question": "Bad?", "_params": {"n": 2}}, "c?"]},
+        {"n": 2, "image": images[1], "questions": 7},
+        {"n": 3, "image": images[1], "conversation": "Colour?", "questions": []},
+    ]
+    (tmp_path / "in.json").write_text(json.dumps(rows))
+    storage = FileStorage(str(tmp_path / "in.json"), str(tmp_path / "cache"), "task").step()
+    with caplog.at_level(logging.WARNING, "vqa_async.dataflow"):
+        BatchVQAGenerator(serving).run(storage)
+    found = rows_of(storage.output_file)
+    assert [(row["n"], [answer is not None for answer in row["answers"]]) for row in found] == [
+        (0, [False, False]),
+        (1, [True, False, True]),
+        (3, [True]),
+    ]
+    assert found[0] == {**rows[0], "answers": [None, None]}
+    assert "4 questions failed and are None in it" in caplog.text
+    Path(images[0]).rename(tmp_path / "late.png")
+    again = APIVLMServing_openai(serving.config.endpoint.base_url[0], model_name="looks-1", retry_failed=True)
+    BatchVQAGenerator(again).run(storage)
+    assert all(rows_of(storage.output_file)[0]["answers"])
+
+
+def test_an_empty_list_of_questions_is_named(
+    serving: APIVLMServing_openai, images: list[str], tmp_path: Path
+) -> None:
+    """A row with nothing to ask: the sentence names the field of the questions too."""
+    (tmp_path / "in.json").write_text(json.dumps([{"image": images[0], "asks": []}]))
+    storage = FileStorage(str(tmp_path / "in.json"), str(tmp_path / "cache"), "task").step()
+    BatchVQAGenerator(serving).run(storage, input_question_list_key="asks")
+    (failure,) = rows_of(tmp_path / "cache" / "task_step1.journal.failures.jsonl")
+    assert "it has no conversation and no asks: add one" in failure["error"]["message"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "tar"])
+def test_images_in_the_first_input_itself_are_there_in_every_step(
+    form: str, serving: APIVLMServing_openai, images: list[str], tmp_path: Path
+) -> None:
+    """A step file refers to them; the next step has the images nevertheless."""
+    source = tmp_path / "data" / f"train.{form}"
+    source.parent.mkdir()
+    if form == "parquet":
+        contents = [{"bytes": Path(path).read_bytes(), "path": "a.png"} for path in images]
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"image": one} for one in contents]), source)
+    else:
+        with tarfile.open(source, "w") as tar:
+            for number, path in enumerate(images):
+                tar.add(path, f"{number:06}.png")
+    storage = FileStorage(str(source), str(tmp_path / "cache"), "task", "jsonl")
+    ImageCaptionGenerator(serving).run(storage.step())
+    PromptTemplatedVQAGenerator(serving, "True: {{ caption }}?").run(storage.step())
+    rows = rows_of(tmp_path / "cache" / "task_step2.jsonl")
+    assert ["red" in row["answer"] for row in rows] == [True, False]
+    assert "#" in json.dumps(rows[0]["image"])
+
+
+RESUMED = """
+import sys
+from vqa_async.dataflow import *
+
+serving = APIVLMServing_openai(api_url=sys.argv[1], model_name="looks-1", max_workers=4)
+operator = {operator}
+operator.run(FileStorage("in.json", "cache", "task", "jsonl").step())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "operator",
+    [
+        "PromptedVQAGenerator(serving)",
+        "BatchVQAGenerator(serving)",
+        "PromptTemplatedVQAGenerator(serving, 'Is this {{ n }}?')",
+        "ImageCaptionGenerator(serving)",
+    ],
+)
+def test_each_operator_resumes_after_a_kill(operator: str, images: list[str], tmp_path: Path) -> None:
+    """Nothing that was answered is asked again, and the step file is whole."""
+    many = operator.startswith("Batch")
+    asks: dict[str, Any] = {"questions": ["a?", "b?", "c?"]} if many else {"conversation": "Colour?"}
+    rows = [{"n": n, "id": f"r{n}", "image": images[n % 2], **asks} for n in range(20 if many else 60)]
+    (tmp_path / "in.json").write_text(json.dumps(rows))
+    script = RESUMED.format(operator=operator)
+    journal = tmp_path / "cache" / "task_step1.journal.jsonl"
+    running = Endpoint("--latency", "0.05")
+    try:
+        command = [sys.executable, "-c", script, running.base_url]
+        first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not (
+            journal.exists() and journal.read_bytes().count(b"\n") > 10
+        ):
+            time.sleep(0.01)
+        first.kill()
+        first.wait(20)
+        kept = journal.read_bytes().count(b"\n")
+        assert 10 < kept < 60
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=30)
+    finally:
+        running.close()
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert len({line["_meta"]["id"] for line in lines}) == len(lines) == 60
+    last = rows_of(tmp_path / "cache" / "task_step1.jsonl")
+    assert [row["n"] for row in last] == list(range(len(rows)))

@@ -535,6 +535,15 @@ def test_names_that_are_not_there() -> None:
         vqa_async.export.nothing  # noqa: B018
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "folder"])
+def test_a_folder_that_does_not_exist_is_named(flagged: Path, tmp_path: Path, name: str) -> None:
+    """It may be a slip of the pen: it is not made."""
+    options = ExportOptions(format="webdataset" if name == "folder" else "jsonl")
+    with pytest.raises(ConfigError, match=r"there is no folder .*nowhere\. Make it"):
+        export_dataset(flagged, tmp_path / "nowhere" / name, options)
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_card_of_shards_names_them(flagged: Path) -> None:
     """So that the Hub finds them; a prompt that holds a fence stays in its own."""
     run = json.loads(flagged.with_name("out.run.json").read_bytes())

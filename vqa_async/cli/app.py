@@ -1,6 +1,6 @@
 """The commands. Each turns its arguments into a Config and calls one function of the package.
 
-Flags come from the option classes of config.py: a field's name is the flag, its docstring the help. Their
+Flags come from the option classes of config: a field's name is the flag, its docstring the help. Their
 values are taken from the flag, the environment (VQA_<NAME>), the file given by --config, or the default, in
 this order.
 """
@@ -21,6 +21,7 @@ from rich.text import Text
 from vqa_async.cli.console import OutputLost, emit, open_console, say
 from vqa_async.cli.exits import EXIT_CLOSED, EXIT_STOPPED, EXIT_USAGE
 from vqa_async.cli.layers import layers, named_endpoints, split_variable
+from vqa_async.cli.logging import louder
 from vqa_async.config import (
     Answers,
     Budget,
@@ -31,6 +32,7 @@ from vqa_async.config import (
     InputFormat,
     JournalOptions,
     Limits,
+    Observability,
     Prompting,
     Quality,
     RetryPolicy,
@@ -52,6 +54,9 @@ _BUDGET = Group("Budget", sort_key=4)
 _IMAGES = Group("Images", sort_key=5)
 _RESULTS = Group("Results and resuming", sort_key=6)
 _QUALITY = Group("Checked answers", sort_key=7)
+_WATCH = Group("Watched from outside", sort_key=8)
+
+Verbose = Annotated[int, Parameter(alias="-v", count=True, group=_WATCH, env_var=())]
 
 _MIB = 1 << 20
 _MAY_BE_BARE = ("--retry-failed", "--drop-flagged", "--failures")
@@ -194,6 +199,8 @@ def run(
     journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
     quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
     verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
+    observability: Annotated[Observability, Parameter(name="*", group=_WATCH)] = Observability(),
+    verbose: Verbose = 0,
 ) -> int:
     """Answer every record of INPUT. The same command again goes on where it stopped.
 
@@ -209,7 +216,8 @@ def run(
     format
         What INPUT is, where its content does not tell.
     output
-        JSONL file for the answers; failures, settings and lock stand beside it.
+        JSONL file for the answers; failures, settings and lock stand beside it. With --shard, {k} and {n}
+        in it are replaced by the numbers.
     json
         Print the summary as JSON on stdout.
     quiet
@@ -217,7 +225,10 @@ def run(
     dashboard
         Also show the run on a live page, on this machine alone, at this port or (bare, or 0) a free one. Its
         address, which holds a secret, is said when the run starts.
+    verbose
+        Short for --log-level: -v is info, -vv is debug.
     """
+    from vqa_async.cli.merging import shard_named
     from vqa_async.cli.running import run_job
 
     named = named_endpoints(config)
@@ -237,9 +248,11 @@ def run(
         answers=answers,
         quality=quality,
         verification=verification,
+        observability=louder(observability, verbose),
     )
+    named_output = shard_named(output, selection)
     return run_job(
-        options, input, output, limit=limit, format=format, json=json, quiet=quiet, dashboard=dashboard
+        options, input, named_output, limit=limit, format=format, json=json, quiet=quiet, dashboard=dashboard
     )
 
 
@@ -305,19 +318,60 @@ def check(
 
 
 @app.command(sort_key=4)
-def status(output: Annotated[Path, Parameter(env_var=())], /, *, json: bool = False) -> int:
-    """How an output stands: done, failed by type, left, tokens, what stopped it.
+def status(
+    output: Annotated[Path, Parameter(env_var=())],
+    /,
+    *more: Annotated[Path, Parameter(env_var=())],
+    json: bool = False,
+) -> int:
+    """How an output stands: done, failed by type, left, tokens, what stopped it. Of several: a row each.
 
     Parameters
     ----------
     output
         OUT.jsonl of a run, finished or going on.
+    more
+        Those of other shards; patterns in quotes are expanded.
     json
         Print it as JSON on stdout.
     """
+    from vqa_async.cli.standings import several, show_standings
+
+    outputs = several([output, *more])
+    if outputs:
+        return show_standings(outputs, json=json)
     from vqa_async.cli.standing import show_status
 
     return show_status(output, json=json)
+
+
+@app.command(sort_key=5)
+def merge(
+    part: Annotated[Path, Parameter(env_var=())],
+    /,
+    *more: Annotated[Path, Parameter(env_var=())],
+    output: Annotated[Path, Parameter(alias="-o", env_var=())],
+    allow_gaps: bool = False,
+    json: bool = False,
+) -> int:
+    """Make one output of those of the shards of an input: all of them, each record once.
+
+    Parameters
+    ----------
+    part
+        OUT.jsonl of a run with --shard; patterns in quotes are expanded.
+    more
+        Those of the other shards.
+    output
+        OUT.jsonl to make. One that exists is never replaced, unless it is a merge of the same parts.
+    allow_gaps
+        Merge what is there, though a shard is missing or not finished.
+    json
+        Print the summary as JSON on stdout.
+    """
+    from vqa_async.cli.merging import merge_outputs
+
+    return merge_outputs([part, *more], output, allow_gaps=allow_gaps, json=json)
 
 
 @app.command(sort_key=4)
@@ -338,6 +392,8 @@ def verify(
     journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
     quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
     verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
+    observability: Annotated[Observability, Parameter(name="*", group=_WATCH)] = Observability(),
+    verbose: Verbose = 0,
 ) -> int:
     """Put the pairs of an output to a model once more, with their images. Again = resume.
 
@@ -351,6 +407,8 @@ def verify(
         Print the summary as JSON on stdout.
     quiet
         Say only what needs attention.
+    verbose
+        Short for --log-level: -v is info, -vv is debug.
     """
     from vqa_async.cli.verifying import verify_output
 
@@ -366,6 +424,7 @@ def verify(
         endpoints=named_endpoints(config),
         quality=quality,
         verification=verification,
+        observability=louder(observability, verbose),
     )
     return verify_output(options, output, json=json, quiet=quiet)
 
@@ -473,27 +532,32 @@ def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
     folder
         Where; made if it does not exist. Files that exist are left as they are.
     """
-    from vqa_async.workspace import create_workspace
+    from vqa_async.workspace import create_workspace, next_steps
 
+    console = open_console()
     written = create_workspace(folder)
-    say(open_console(), f"{len(written)} files written." if written else "Everything is there already.")
+    say(console, f"{len(written)} files written." if written else "Everything is there already.")
     for path in written:
         emit(path)
+    for line in next_steps(folder) if written else ():
+        say(console, line)
     return 0
 
 
 @app.command(sort_key=0)
-def demo(folder: Annotated[Path, Parameter(env_var=())] = Path("demo"), /) -> int:
-    """Start the embedded endpoint, run the sample data through it, export JSON and a page. No key needed.
+def demo(folder: Annotated[Path, Parameter(env_var=())] = Path("demo"), /, *, ocr: bool = False) -> int:
+    """Start the embedded endpoint, run the sample data through it, export JSON and a page. No key.
 
     Parameters
     ----------
     folder
         Where to put the workspace and the results.
+    ocr
+        Read the text on the images too (extra 'ocr'). A stand-in: it is no vision model.
     """
     from vqa_async.cli.demonstration import run_demo
 
-    return run_demo(folder)
+    return run_demo(folder, ocr=ocr)
 
 
 app.command(  # by name: its options live with the server, which only this command loads

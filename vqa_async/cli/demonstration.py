@@ -10,6 +10,7 @@ from rich.console import Console
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.progress import Display
+from vqa_async.cli.serving import announce_loading
 from vqa_async.cli.texts import ending, exit_code
 from vqa_async.engine import RunSummary
 from vqa_async.errors import ConfigError
@@ -18,24 +19,38 @@ from vqa_async.report import write_report
 from vqa_async.server import running_server
 from vqa_async.workspace import create_workspace
 
-SAMPLE = Path("data") / "image_vqa" / "sample_data.json"
+DATA = Path("data") / "image_vqa"
+SAMPLE = DATA / "sample_data.json"
+_NO_MODEL = "The embedded endpoint measures pixels; it is no model. For answers of a model:"
+_NO_VISION_MODEL = (
+    "It measures pixels and reads text; it is a stand-in and no vision model. For answers of a model:"
+)
 
 
-def run_demo(folder: Path) -> int:
-    """Make the workspace, answer the sample data, export it, write the report; returns the exit code."""
+def run_demo(folder: Path, *, ocr: bool = False) -> int:
+    """Make the workspace, answer the sample data, export it, write the report; returns the exit code.
+
+    With ``ocr`` the text on the images is read too, and the pictures with much text are asked about. That has
+    an output of its own: what was answered without it is not answered again.
+    """
     console = open_console()
+    if ocr:
+        announce_loading()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"The folder {folder} cannot be made: {error.strerror}. Choose another.") from None
     create_workspace(folder)
-    output, exported, page = (folder / name for name in ("out.jsonl", "out.json", "report.html"))
-    summary = run_sync(lambda: _answer(folder / SAMPLE, output, console))
+    name = "ocr" if ocr else "out"
+    output, exported = folder / f"{name}.jsonl", folder / f"{name}.json"
+    page = folder / ("ocr.html" if ocr else "report.html")
+    source = folder / DATA / "*.json" if ocr else folder / SAMPLE
+    summary = run_sync(lambda: _answer(source, output, console, ocr=ocr))
     export(output, exported)
     write_report(output, page)
     for line in ending(summary):
         say(console, line)
-    say(console, "The embedded endpoint measures pixels; it is no model. For answers of a model:")
+    say(console, _NO_VISION_MODEL if ocr else _NO_MODEL)
     sample = shlex.quote(str(folder / SAMPLE))
     say(console, f"vqa-async run {sample} -o answers.jsonl --base-url http://HOST/v1 --model NAME")
     emit(output)
@@ -44,8 +59,8 @@ def run_demo(folder: Path) -> int:
     return exit_code(summary)
 
 
-async def _answer(sample: Path, output: Path, console: Console) -> RunSummary:
-    async with running_server() as server:
+async def _answer(source: Path, output: Path, console: Console, *, ocr: bool) -> RunSummary:
+    async with running_server(ocr=ocr) as server:
         say(console, f"Embedded endpoint: {server.base_url}")
         display = Display(console, quiet=False)
         # The base URL has another port each time; what must be the same to resume is the model.
@@ -55,4 +70,4 @@ async def _answer(sample: Path, output: Path, console: Console) -> RunSummary:
             ) as engine,
             display.watching(engine),
         ):
-            return await engine.run(str(sample), str(output))
+            return await engine.run(str(source), str(output))

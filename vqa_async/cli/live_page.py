@@ -12,7 +12,7 @@ from rich.console import Console
 from vqa_async.cli.console import say
 from vqa_async.cli.progress import Display
 from vqa_async.engine import Engine
-from vqa_async.events import Event, Observer
+from vqa_async.watchers import Observers
 
 Watching: TypeAlias = Callable[[Engine], AbstractAsyncContextManager[None]]
 
@@ -20,8 +20,8 @@ Watching: TypeAlias = Callable[[Engine], AbstractAsyncContextManager[None]]
 @contextlib.asynccontextmanager
 async def beside(
     display: Display, console: Console, port: int | None
-) -> AsyncIterator[tuple[Observer, Watching]]:
-    """The observer of a run, and what goes on beside it: the display, and the live page where one is wanted.
+) -> AsyncIterator[tuple[Observers, Watching]]:
+    """The observers of a run, and what goes on beside it: the display, and the live page where one is wanted.
 
     Args:
         port: of the page; 0: a free one; None: there is no page, and nothing of it is loaded.
@@ -34,19 +34,9 @@ async def beside(
     async with Dashboard(port) as board:
         say(console, f"Dashboard: {board.url}")
         yield (
-            _Observers(display, board),
+            (display, board),
             lambda engine: _both(display.watching(engine), board.watching(engine)),
         )
-
-
-class _Observers:
-    def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
-
-    def on_event(self, event: Event) -> None:
-        """Tell each."""
-        for observer in self._observers:
-            observer.on_event(event)
 
 
 @contextlib.asynccontextmanager

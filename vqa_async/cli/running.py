@@ -13,6 +13,7 @@ from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.exits import EXIT_STOPPED
 from vqa_async.cli.live_page import Watching, beside
+from vqa_async.cli.logging import logged
 from vqa_async.cli.progress import Display
 from vqa_async.cli.reviewing import review_line
 from vqa_async.cli.signals import Interrupts, interrupts
@@ -22,6 +23,7 @@ from vqa_async.config import Config
 from vqa_async.engine import Engine, RunSummary
 from vqa_async.sources import InputFormat
 from vqa_async.stages import Stages, has_stages
+from vqa_async.watchers import watched
 
 
 def run_job(
@@ -40,8 +42,11 @@ def run_job(
     console = open_console()
     display = Display(console, quiet=quiet)
 
-    async def main() -> tuple[RunSummary | None, Interrupts]:
-        async with beside(display, console, dashboard) as (observer, watching):
+    async def main(config: Config) -> tuple[RunSummary | None, Interrupts]:
+        async with (
+            beside(display, console, dashboard) as (watchers, watching),
+            watched(config, watchers) as (config, observer),
+        ):
             if has_stages(config):
                 stages = Stages(config, open_engine, observer=observer, watch=watching)
                 job = stages.run(input, str(output), limit=limit, format=format, preflight=True)
@@ -51,7 +56,8 @@ def run_job(
                     engine, display, _watched(engine, watching, input, str(output), limit, format)
                 )
 
-    summary, seen = run_sync(main)
+    with logged(config, console) as config:
+        summary, seen = run_sync(lambda: main(config))
     return finish(console, summary, seen, json=json, quiet=quiet)
 
 

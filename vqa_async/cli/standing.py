@@ -13,6 +13,7 @@ from vqa_async.cli.console import emit
 from vqa_async.cli.last_input import last_input
 from vqa_async.errors import InputError
 from vqa_async.journal import JournalPaths, Survey, survey
+from vqa_async.journal.runfile import MERGING
 
 
 def show_status(output: Path, *, json: bool) -> int:
@@ -46,6 +47,8 @@ def _state(found: Survey) -> str:
     if found.is_running:
         return f"running (process {found.run.get('pid', 'unknown')})"
     state = str(found.run.get("state", "unknown"))
+    if state == MERGING:
+        return "merging: that was interrupted, run the same merge again"
     return "killed: run the same command again to go on" if state == "running" else state
 
 

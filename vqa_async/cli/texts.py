@@ -128,6 +128,7 @@ def as_json(summary: RunSummary, code: int) -> dict[str, Any]:
         "output": str(summary.paths.successes),
         "failures": str(summary.paths.failures),
         "run": str(summary.paths.run),
+        "run_id": summary.run_id,
     } | _stages_json(summary)
 
 

@@ -124,7 +124,7 @@ class VLMClient:
         """What the records wait for that are being answered, the most common first."""
         now = self._pool.now()
         found: dict[str, list[float]] = {}
-        for course in self._courses:
+        for course in tuple(self._courses):  # whoever asks may be another thread
             found.setdefault(course.phase.name, []).append(now - course.phase.since)
         waits = [Wait(what, len(seconds), max(seconds)) for what, seconds in found.items()]
         return sorted(waits, key=lambda wait: -wait.records)

@@ -164,7 +164,9 @@ def _step(serving: APIVLMServing_openai, storage: FileStorage, config: Config, *
     summary = serving.run_journalled(storage, config)
     key = config.columns.output_key
     # The journal may hold answers to rows that have left the input since; the step's file does not.
-    source = open_source(storage.input_file, config.columns, asking=asking_for(config))
+    source = open_source(
+        storage.input_file, config.columns, asking=asking_for(config), folder=storage.image_folder
+    )
     places = run_sync(lambda: places_of(source))
 
     def place(id: str, _: int) -> int | None:
@@ -179,5 +181,6 @@ def _step(serving: APIVLMServing_openai, storage: FileStorage, config: Config, *
     log.info("%d answers in %s", count, storage.output_file)
     if failed := summary.statistics.failed + summary.statistics.skipped_failed:
         failures = JournalPaths.of(storage.journal_file).failures
-        log.warning("%d rows failed and are not in it; see %s", failed, failures)
+        what = "questions failed and are None in it" if lists else "rows failed and are not in it"
+        log.warning("%d %s; see %s", failed, what, failures)
     return key

@@ -141,7 +141,9 @@ class APIVLMServing_openai:
 
         async def main() -> RunSummary:
             async with open_engine(config, api_key=self.api_key) as engine:
-                return await engine.run(storage.input_file, str(storage.journal_file))
+                return await engine.run(
+                    storage.input_file, str(storage.journal_file), folder=storage.image_folder
+                )
 
         summary = run_sync(main)
         if summary.error is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vqa_async.errors import ConfigError
-from vqa_async.export.example import Example, examples
+from vqa_async.export.example import examples
 from vqa_async.export.files import Row, cell, csv_table, json_array, json_lines
 from vqa_async.export.ordered import OrderedLines, Place
 from vqa_async.export.origin import Origin
@@ -18,6 +19,12 @@ _AT_ONCE = 1000
 """Rows that are turned into columns at a time."""
 
 
+def _row_id(line: Row) -> str:
+    """Which row a line is about."""
+    meta = line["_meta"]
+    return str((meta.get("group") or meta)["id"])
+
+
 class StepRows:
     """The answered rows of a journal, each with its answer in one of its fields; may be gone through often.
 
@@ -25,27 +32,38 @@ class StepRows:
         journal: where the step has kept its answers.
         place: where a record stands in the step's input, None for one that is not in it any more.
         key: field of the answer.
-        lists: whether each row has a list of answers, one for each of its questions, None for a failed one.
+        lists: whether each row has a list of answers, one for each of its questions, None for a failed one;
+            then a row is there although all of them have failed.
     """
 
     def __init__(self, journal: Path, place: Place, key: str, *, lists: bool) -> None:
         paths = JournalPaths.of(journal)
-        self._lines = OrderedLines(paths, known=True, place=place)
+        self._lines = OrderedLines(paths, known=True, place=place, failures=lists)
         self._origin = Origin.of(paths)
         self._key = key
         self._lists = lists
 
     def __iter__(self) -> Iterator[Row]:
+        if self._lists:
+            yield from self._with_lists()
+            return
         for example in examples(self._lines, self._origin):
-            answer = self._answers(example) if self._lists else example.text
-            yield {**example.row, self._key: answer}
+            yield {**example.row, self._key: example.text}
 
-    def _answers(self, example: Example) -> list[str | None]:
-        found = {}
-        for line in example.lines:
-            group = line["_meta"].get("group") or {"number": 1, "of": 1}
-            found[group["number"]] = line[self._key]
-        return [found.get(number) for number in range(1, group["of"] + 1)]
+    def _with_lists(self) -> Iterator[Row]:
+        for _, lines in groupby(self._lines, _row_id):
+            found: dict[int, str | None] = {}
+            row: Row = {}
+            of = 0
+            for line in lines:
+                group = line["_meta"].get("group")
+                if "error" in line and group is None:
+                    continue  # what was wrong with the row itself: nobody knows how many questions it has
+                number, of = (group["number"], group["of"]) if group else (1, 1)
+                found[number] = None if "error" in line else line[self._key]
+                row = row or next(examples([line], self._origin, ungrouped=True)).row
+            if of:
+                yield {**row, self._key: [found.get(number) for number in range(1, of + 1)]}
 
 
 def write_rows(path: Path, form: str, rows: StepRows) -> int:

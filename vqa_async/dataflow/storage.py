@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 
 from vqa_async.errors import ConfigError
+from vqa_async.sources import folder_of
 
 CACHE_TYPES = ("json", "jsonl", "csv", "parquet")
 
@@ -14,7 +15,9 @@ class FileStorage:
     """Files of a pipeline: the first input, then one file for each step.
 
     Args:
-        first_entry_file_name: input of the first step, in any form that ``sources`` read.
+        first_entry_file_name: input of the first step, in any form that ``sources`` read. Cells of a CSV are
+            text, as they stand there: ``007`` stays ``007``, and a row can be asked before the whole column
+            was seen. Where numbers matter, give JSONL or Parquet.
         cache_path: folder for the step files; made when needed.
         file_name_prefix: start of their names.
         cache_type: ``json`` (the guide's form), ``jsonl``, ``csv`` or ``parquet`` (extra ``parquet``).
@@ -55,6 +58,12 @@ class FileStorage:
         if self.operator_step <= 0:
             return self.first_entry_file_name
         return str(self._rows(self.operator_step))
+
+    @property
+    def image_folder(self) -> str:
+        """Where relative image paths are looked for first, in each step: the folder of the first input. Rows
+        pass through untouched, so what they name lies there and not beside the files of a step."""
+        return folder_of(self.first_entry_file_name)
 
     @property
     def journal_file(self) -> Path:

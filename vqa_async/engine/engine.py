@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from vqa_async.client import VLMClient
+from vqa_async.client import VLMClient, Wait
 from vqa_async.config import Config
 from vqa_async.endpoints import EndpointPool
 from vqa_async.engine.goal import Goal, GoalReached
@@ -36,6 +36,7 @@ from vqa_async.events import (
 )
 from vqa_async.images import ImageLoader, ImageStatistics
 from vqa_async.journal import Journal, JournalPaths
+from vqa_async.logs import named_run, run_id
 from vqa_async.models import AttemptFailed, Failure, Record, Result
 from vqa_async.preflight import EndpointCheck, check_endpoints
 from vqa_async.prompts import asking_for
@@ -62,6 +63,7 @@ class RunSummary:
         paths: the files of the output.
         verification: how the verification of its pairs ended, where that was asked for.
         review: what was kept and dropped, where somebody wants to know.
+        run_id: what its log lines and its run file call it.
     """
 
     state: str
@@ -71,6 +73,7 @@ class RunSummary:
     paths: JournalPaths
     verification: RunSummary | None = None
     review: Review | None = None
+    run_id: str = ""
 
     @property
     def ok(self) -> bool:
@@ -89,7 +92,7 @@ class Engine:
         pool: EndpointPool,
         images: ImageLoader,
         transport: Transport,
-        observer: Observer | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._transport = transport
         self.config = config
@@ -97,8 +100,9 @@ class Engine:
         self._client = client
         self._pool = pool
         self._images = images
-        self._observer = observer
-        self._started = asyncio.get_running_loop().time()
+        self._observers = tuple(observers)
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
         self._ended = Tally()  # single records, and runs that are over
         self._spent = client.spending.fresh()  # by runs that are over
         self._runs: set[Run] = set()
@@ -172,7 +176,8 @@ class Engine:
         """A task that runs ``records`` into ``results``; ended with the block, however that is left."""
         source = self._rows(records)
         with self._run(source, deliver=results.put, save_on_wire=False) as run:
-            task = asyncio.create_task(run.execute(), name="vqa-stream")
+            with named_run():  # only for the task: whoever reads the stream has a context of his own
+                task = asyncio.create_task(run.execute(), name="vqa-stream")
             task.add_done_callback(lambda _: None if results.full() else results.put_nowait(_END))
             self._streams.add(task)
             try:
@@ -207,6 +212,7 @@ class Engine:
         format: InputFormat = "auto",
         preflight: bool = False,
         goal: Goal | None = None,
+        folder: str | None = None,
     ) -> RunSummary:
         """Answer every record of a file. Journalled: the same call again goes on where this one stopped.
 
@@ -217,6 +223,7 @@ class Engine:
             format: what the input is, where its content does not tell; see ``config.InputFormat``.
             preflight: look at the endpoints before the first record, see the method of this name.
             goal: ends the run once it is reached, before the end of the input.
+            folder: where relative image paths are looked for first; default: the folder of the input.
 
         Raises:
             ConfigError: nothing was sent. InputError, a kind of it, also comes when the input breaks off in
@@ -233,6 +240,7 @@ class Engine:
             format=format,
             limit=limit,
             selection=self.config.selection,
+            folder=folder,
             known=journal.known,
             is_finished=journal.is_finished,
         )
@@ -263,6 +271,7 @@ class Engine:
 
         plain = altered is None and goal is None
         with (
+            named_run(),
             self._being_closed(),
             self._run(
                 source,
@@ -306,6 +315,7 @@ class Engine:
             error=cause if isinstance(cause, VQAError) else None,
             statistics=self._snapshot(run.tally, run.spending, run),
             paths=journal.paths,
+            run_id=run_id(),
         )
 
     async def preflight(self, *, thorough: bool = False) -> list[EndpointCheck]:
@@ -347,7 +357,7 @@ class Engine:
         total.add(self._ended)
         spent.add(self._client.spending)
         spent.add(self._spent)
-        for run in self._runs:
+        for run in tuple(self._runs):  # whoever asks may be another thread
             total.add(run.tally)
             spent.add(run.spending)
         return self._snapshot(total, spent, next(iter(self._runs), None))
@@ -357,13 +367,17 @@ class Engine:
         return tally.snapshot(
             in_flight=self._pool.in_flight,
             width=self._pool.width,
-            elapsed_s=asyncio.get_running_loop().time() - started,
+            elapsed_s=self._loop.time() - started,
             expected=run.expected() if run else 0,
             expected_is_exact=run.input_read if run else False,
             endpoints=self._pool.statistics(),
             requests=spending.requests,
             cost=spending.cost,
         )
+
+    def waits(self) -> list[Wait]:
+        """What the records wait for that are being answered, the most common first."""
+        return self._client.waits()
 
     def image_statistics(self) -> ImageStatistics:
         """What the image loader did and holds."""
@@ -414,11 +428,14 @@ class Engine:
             self._spent.add(run.spending)
 
     def notify(self, event: Event) -> None:
-        """Tell the observer; what it raises is logged and ends nothing."""
-        if self._observer is None:
-            return
+        """Tell the observers; what one raises is logged and ends nothing."""
+        for observer in self._observers:
+            self._tell(observer, event)
+
+    @staticmethod
+    def _tell(observer: Observer, event: Event) -> None:
         try:
-            self._observer.on_event(event)
+            observer.on_event(event)
         except Exception:
             # Whatever a watcher does wrong, the run it watches is worth more.
             log.exception("an observer failed on %s", type(event).__name__)

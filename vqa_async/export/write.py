@@ -293,6 +293,11 @@ def _targets(target: Path, options: ExportOptions) -> dict[str, Path]:
 
 
 def _refuse_what_is_not_ours(job: _Job) -> None:
+    if not job.target.parent.is_dir():
+        raise ConfigError(
+            f"The export {job.target} cannot be written: there is no folder {job.target.parent}. Make it, or "
+            "choose another -o."
+        )
     if job.is_folder:
         require_ours(job.target)
     elif job.has_card:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Hashable
+from dataclasses import replace
 from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -29,6 +31,10 @@ _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _SMALL = 256 * 1024
 """Files up to this size are prepared where the record is taken, if memory holds them: 0.1 to 0.2 ms of work,
 and a hop to a thread and back costs as much."""
+_CONTAINER = re.compile(r"(?i)\.(parquet|arrow|tar(\.(gz|zst))?|tgz)$")
+"""Files that images stand in, which references name before their #."""
+GUESSED_BYTES = 1 << 20
+"""Charged for an image of which nothing is known before it is there: a common size of photos on the web."""
 _SHOWN = 200
 """Characters of a path or address that a message shows."""
 
@@ -40,7 +46,8 @@ class Source(NamedTuple):
         name: how messages call it.
         key: what tells it from every other content; the cache goes by it.
         size: bytes of the image file, as far as is known before reading.
-        content: the path that was found, the URL or data: URI, or the bytes.
+        content: the path that was found, the URL or data: URI, or the bytes; for what stands in a file of
+            many (kind ``stored``) the path of that, #, and where.
     """
 
     name: str
@@ -161,6 +168,30 @@ def _is_web_address(url: str) -> bool:
 
 
 def _located_file(path: str, folder: str, options: ImageOptions) -> Source:
+    source = _found(path, folder, options)
+    if source is not None:
+        return source
+    if "#" in path and (source := _located_inside(path, folder, options)) is not None:
+        return source
+    places = f" in {_shown(folder)} or" if folder else ""
+    where = "" if os.path.isabs(path) else f"{places} in the working directory"
+    raise ImageError(f"Image {_shown(path)} was not found{where}: check the path.", code="file_not_found")
+
+
+def _located_inside(path: str, folder: str, options: ImageOptions) -> Source | None:
+    """An image that stands in a table or a shard, as written rows refer to it: ``train.parquet#17/image``."""
+    container, _, inside = path.rpartition("#")
+    if not inside or not re.search(_CONTAINER, container):
+        return None
+    # Its size is that of the image, which nobody knows yet.
+    whole = _found(container, folder, replace(options, max_file_bytes=sys.maxsize))
+    if whole is None:
+        return None
+    return Source(_shown(path), (whole.key, inside), GUESSED_BYTES, "stored", f"{whole.content!s}#{inside}")
+
+
+def _found(path: str, folder: str, options: ImageOptions) -> Source | None:
+    """The file at ``path``, None where there is none."""
     name = _shown(path)
     if ":" in path and (scheme := _SCHEME.match(path)):
         raise ImageError(
@@ -177,9 +208,7 @@ def _located_file(path: str, folder: str, options: ImageOptions) -> Source:
         except (OSError, ValueError) as error:
             raise _unreadable(name, error) from None
         return Source(name, _checked(candidate, name, status, options), status.st_size, "path", candidate)
-    places = f" in {_shown(folder)} or" if folder else ""
-    where = "" if os.path.isabs(path) else f"{places} in the working directory"
-    raise ImageError(f"Image {name} was not found{where}: check the path.", code="file_not_found")
+    return None
 
 
 def _require_opened_inside(fd: int, path: str, name: str, options: ImageOptions) -> None:

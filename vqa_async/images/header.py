@@ -190,6 +190,11 @@ def _orientation(exif: bytes, xmp: bytes) -> int:
 
 _EOI = b"\xff\xd9"
 _SOS = 0xDA
+_STRAY = 0
+_LONE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
+"""Markers without a length."""
+_TABLES = frozenset({0xC4, 0xDB, 0xDD})
+"""Of what is needed to decode the scan: they say nothing of the image as a whole."""
 _NO_FILL = re.compile(rb"[^\xff]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _COMMON_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive: what every decoder reads
@@ -203,12 +208,13 @@ def _after_fill(data: bytes, at: int) -> int:
     return found.start()
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def _jpeg_segments(data: bytes, passed_over: frozenset[int] = frozenset()) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment up to the first scan, the marker's own two bytes included.
 
     Going from segment to segment by their lengths steps over an embedded thumbnail with its own markers.
+    Markers that are ``passed_over`` are not given; stray bytes between segments are, as _STRAY.
     """
-    at = 2
+    at = end = 2
     while True:
         if data[at] != 0xFF:  # stray bytes between segments are skipped, as decoders do
             at = data.find(b"\xff", at)
@@ -217,14 +223,18 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         marker = data[at + 1]
         if marker == 0xFF:
             at = _after_fill(data, at) - 1
-        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD9:
+        elif marker in _LONE:
             at += 2
         else:
+            if at != end and data[end:at].strip(b"\xff"):
+                yield _STRAY, end, at
             length = data[at + 2] << 8 | data[at + 3]
-            yield marker, at, at + 2 + length
-            if marker == _SOS:
-                return
-            at += 2 + max(length, 2)
+            end = at + 2 + length
+            if marker not in passed_over:
+                yield marker, at, end
+                if marker == _SOS:
+                    return
+            at = end if length > 2 else at + 4
 
 
 LARGEST_JPEG_SIDE = 65_500
@@ -235,9 +245,7 @@ _LEAST = {0xE0: (b"JFIF", 14), 0xE2: (b"ICC_PROFILE\0", 14), 0xEE: (b"Adobe", 12
 
 
 def _is_too_short(data: bytes, marker: int, start: int, end: int) -> bool:
-    """Whether a segment has less than its name promises: some decoders fail there."""
-    if marker not in _LEAST:
-        return False
+    """Whether a segment that is listed has less than its name promises: some decoders fail there."""
     name, least = _LEAST[marker]
     return end - start - 4 < least and data.startswith(name, start + 4)
 
@@ -245,12 +253,10 @@ def _is_too_short(data: bytes, marker: int, start: int, end: int) -> bool:
 def _read_jpeg(data: bytes) -> Header:
     frame: tuple[int, int, int, int, int] | None = None
     exif = xmp = b""
-    end = 2
     is_plain = True
-    for marker, start, following in _jpeg_segments(data):
-        if data[end:start].strip(b"\xff") or _is_too_short(data, marker, start, following):
+    for marker, start, end in _jpeg_segments(data, _TABLES):
+        if marker == _STRAY or (marker in _LEAST and _is_too_short(data, marker, start, end)):
             is_plain = False  # stray bytes, or a segment that not every decoder forgives
-        end = following
         if marker in _FRAMES:
             if frame is not None:
                 raise ImageError("is damaged: a JPEG file with two frame headers.", code="truncated_image")
@@ -287,10 +293,12 @@ def _essential_jpeg(data: bytes) -> bytes:
     pieces = [data[:2]]
     scan = 2
     for marker, start, scan in _jpeg_segments(data):
+        if marker == _STRAY:
+            continue
         described = 0xE0 <= marker <= 0xEF or marker == 0xFE
         # JFIF and Adobe say how the colours are meant; a colour profile is kept for the output.
         meant = marker in (0xE0, 0xEE) or data.startswith(b"ICC_PROFILE\0", start + 4)
-        if not described or (meant and not _is_too_short(data, marker, start, scan)):
+        if not described or (meant and not (marker in _LEAST and _is_too_short(data, marker, start, scan))):
             pieces.append(data[start:scan])
     pieces.append(data[scan:])
     return b"".join(pieces)

@@ -22,18 +22,16 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from vqa_async.config import ImageOptions
-from vqa_async.errors import ConfigError
+from vqa_async.errors import ConfigError, ImageError, InputError
 from vqa_async.images.budget import ByteBudget
 from vqa_async.images.cache import ImageCache
-from vqa_async.images.files import Source, check_size, locate, read, read_if_cached
+from vqa_async.images.files import GUESSED_BYTES, Source, check_size, locate, read, read_if_cached
 from vqa_async.images.prepare import pass_through, prepare_file, prepare_url
 from vqa_async.models import ImageRef, PreparedImage
 
 Fetch: TypeAlias = Callable[[str], Awaitable[bytes]]
+Stored: TypeAlias = Callable[[str], bytes | None]
 _Made: TypeAlias = tuple[PreparedImage, Hashable]
-
-_GUESSED_DOWNLOAD = 1 << 20
-"""Bytes charged for an image before it is downloaded: a common size of photos on the web."""
 
 _NO_IMAGES: AbstractAsyncContextManager[tuple[PreparedImage, ...]] = nullcontext(())
 
@@ -93,6 +91,8 @@ class ImageLoader:
     Args:
         options: limits, quality, sizes of cache and budget.
         fetch: downloads a URL, under its own limits; needed only with ``fetch_images``.
+        stored: reads an image that stands in a table or a shard, by its reference; called in threads. Without
+            it there are no such images.
         threads: how many images are worked on at once; default: one per processor.
 
     Raises:
@@ -105,12 +105,18 @@ class ImageLoader:
     """
 
     def __init__(
-        self, options: ImageOptions, *, fetch: Fetch | None = None, threads: int | None = None
+        self,
+        options: ImageOptions,
+        *,
+        fetch: Fetch | None = None,
+        stored: Stored | None = None,
+        threads: int | None = None,
     ) -> None:
         if options.fetch_images and fetch is None:
             raise ConfigError("fetch_images is set, but there is nothing to fetch images with.")
         self._options = options
         self._fetch = fetch
+        self._stored = stored
         self._threads = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="vqa-images")
         self._budget = ByteBudget(options.encoded_bytes)
         self._cache = ImageCache(options.image_cache_bytes)
@@ -179,7 +185,7 @@ class ImageLoader:
         """Bytes of base64 that an image will probably have."""
         if source.kind != "url":
             return source.size * 4 // 3
-        return _GUESSED_DOWNLOAD if self._options.fetch_images else source.size
+        return GUESSED_BYTES if self._options.fetch_images else source.size
 
     async def _make_all(self, sources: Sequence[Source]) -> tuple[PreparedImage, ...]:
         begun: list[PreparedImage | _Work] = []
@@ -235,7 +241,9 @@ class ImageLoader:
 
     def _in_thread(self, source: Source) -> asyncio.Future[_Made]:
         self._encodes += 1
-        return asyncio.get_running_loop().run_in_executor(self._threads, _make, source, self._options)
+        return asyncio.get_running_loop().run_in_executor(
+            self._threads, _make, source, self._options, self._stored
+        )
 
     async def _download(self, source: Source) -> _Made:
         assert self._fetch is not None  # checked when the loader was made
@@ -270,7 +278,18 @@ class ImageLoader:
             del self._working[work.key]
 
 
-def _make(source: Source, options: ImageOptions) -> _Made:
+def _make(source: Source, options: ImageOptions, stored: Stored | None) -> _Made:
     """All of the work on one image: runs in a thread."""
-    data, key = read(source, options)
+    data, key = _read_stored(source, options, stored) if source.kind == "stored" else read(source, options)
     return prepare_file(data, source.name, options), key
+
+
+def _read_stored(source: Source, options: ImageOptions, stored: Stored | None) -> tuple[bytes, Hashable]:
+    try:
+        data = None if stored is None else stored(str(source.content))
+    except InputError as error:
+        raise ImageError(f"Image {source.name} cannot be read: {error.message}", code="unreadable") from None
+    if data is None:
+        raise ImageError(f"Image {source.name} was not found: check the path.", code="file_not_found")
+    check_size(len(data), source.name, options)
+    return data, source.key

@@ -102,6 +102,8 @@ class Journal:
 
     def _load_run(self) -> dict[str, Any] | None:
         before = runfile.load(self.paths.run)
+        if before is not None:
+            runfile.require_whole(before, self.paths.run)
         if before is not None and self._has_answers() and not self._options.allow_changed_settings:
             unset = Config()
             defaults = unset.answer_settings() | wording(unset)

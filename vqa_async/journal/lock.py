@@ -125,6 +125,32 @@ def is_locked(lock: Path) -> bool:
         os.close(fd)
 
 
+@contextmanager
+def read_only(lock: Path, output: Path) -> Iterator[None]:
+    """Keep runs off ``output`` while it is read. Makes no file: it may lie where nothing can be written.
+
+    Raises:
+        JournalLocked: a run holds it.
+    """
+    if sys.platform == "win32":
+        with locked(lock, output):
+            yield
+        return
+    try:
+        fd = os.open(lock, os.O_RDONLY)
+    except FileNotFoundError:  # copied here without it
+        yield
+        return
+    try:
+        if not _try_flock(fd, shared=True):
+            raise JournalLocked(
+                f"A run (process {_holder(lock)}) is writing {output}. Wait for it or stop it, then again."
+            )
+        yield
+    finally:
+        os.close(fd)
+
+
 def _sign(lock: Path) -> None:
     """Write into the lock file who holds it, for the message to others."""
     with contextlib.suppress(OSError):  # Windows lets nobody write to a locked file

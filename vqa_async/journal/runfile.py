@@ -13,11 +13,15 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from vqa_async.errors import JournalDamaged, SettingsChanged
+from vqa_async.errors import JournalDamaged, JournalError, SettingsChanged
 from vqa_async.journal.json_text import from_json, to_json
 from vqa_async.journal.replacing import replaced
+from vqa_async.logs import run_id
 
 SCHEMA_VERSION = 1
+
+MERGING = "merging"
+"""State of an output whose merge was not finished: it may lack answers that its parts have."""
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
@@ -52,6 +56,19 @@ def store(path: Path, content: dict[str, Any]) -> None:
         file.write(to_json(content, indent=True) + b"\n")
 
 
+def require_whole(run: dict[str, Any], path: Path) -> None:
+    """Refuse an output whose merge was interrupted: what it lacks would be asked, and paid, again.
+
+    Raises:
+        JournalError: it was.
+    """
+    if run.get("state") == MERGING:
+        raise JournalError(
+            f"{path} says that a merge was interrupted, so answers may be missing that its parts have. "
+            "Run the same 'vqa-async merge' again."
+        )
+
+
 def begin(settings: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
     """The content at the start of a run."""
     return {
@@ -59,6 +76,7 @@ def begin(settings: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
         "fingerprint": fingerprint(settings),
         "settings": settings,
         **source,
+        "run_id": run_id(),
         "pid": os.getpid(),
         "host": socket.gethostname(),
         "started_at": round(time.time(), 3),

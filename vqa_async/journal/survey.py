@@ -28,6 +28,7 @@ class Survey:
         retryable: how many of them the next run tries again.
         prompt_tokens, completion_tokens: over all answers in the output.
         unreadable: damaged lines; an unfinished end is none, for the next run mends it by itself.
+        answered_in_run: answers since the last run began.
     """
 
     run: dict[str, Any]
@@ -38,6 +39,7 @@ class Survey:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     unreadable: int = 0
+    answered_in_run: int = 0
 
     @property
     def failed(self) -> int:
@@ -66,10 +68,15 @@ def survey(paths: JournalPaths) -> Survey:
 
 
 def _read_successes(path: Path, result: Survey) -> None:
+    started_at = result.run.get("started_at")
+    began = started_at if isinstance(started_at, int | float) else float("inf")
+
     def accept(meta: LineMeta, line: Line) -> str:
         complaint = result.replayed.add_success(meta, line)
         if not complaint:
-            usage = _field(meta_fields(line.data.rstrip(b"\n")), "usage")
+            fields = meta_fields(line.data.rstrip(b"\n"))
+            usage, finished_at = _field(fields, "usage"), _field(fields, "finished_at")
+            result.answered_in_run += isinstance(finished_at, int | float) and finished_at >= began
             result.prompt_tokens += _count(_field(usage, "prompt_tokens"))
             result.completion_tokens += _count(_field(usage, "completion_tokens"))
         return complaint

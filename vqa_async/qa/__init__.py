@@ -35,13 +35,15 @@ from vqa_async.qa.unlabelled import read_unlabelled
 __all__ = ["answer_pairs", "format_pairs", "parse_pairs"]
 
 # The guide's own form with nothing unusual in it, which is what well-behaved models answer: each question on
-# one line without an end of sentence in its middle, after which a label could stand, each answer on one line
-# that begins with a letter or digit. Read in one pass; all else, and all doubt, goes the long way.
+# one line without an end of sentence in its middle, after which a label could stand, each answer on a line of
+# its own or behind its question, beginning with a letter or digit. Read in one pass; all else, and all doubt,
+# goes the long way.
 # Atomic groups: the first releases of Python 3.11 lose their way in possessive repetitions of groups.
 _PLAIN_QUESTION = r"(?![ab]:)\w[^\s?.!;…؟？。！；*_:：`<&]*+(?>(?: [^\s?.!;…؟？。！；*_:：`<&]++)*)[?.]?"
 _PLAIN_ANSWER = r"(?!\w{1,3}:)\w[^\n\r:：*_`<&]*+(?<!\s)"
-_GUIDE_FORM = re.compile(rf"(?>(?:- Q: {_PLAIN_QUESTION}\n  A: {_PLAIN_ANSWER}(?:\n\n|\Z))+)", re.IGNORECASE)
-_GUIDE_PAIR = re.compile(r"- Q: ([^\n]++)\n  A: ([^\n]++)")
+_PLAIN_PAIR = rf"- Q: {_PLAIN_QUESTION}(?:\n  |(?<=\?) )A: {_PLAIN_ANSWER}"
+_GUIDE_FORM = re.compile(rf"(?>(?:{_PLAIN_PAIR}(?:\n\n?(?=- )|\n*+\Z))+)", re.IGNORECASE)
+_GUIDE_PAIR = re.compile(r"- Q: ([^\n?]++\??)(?:\n  | )A: ([^\n]++)", re.IGNORECASE)
 _QUOTES = ('"', "'", "“”", "「」")
 
 

@@ -69,6 +69,9 @@ WORD_KINDS: Kinds = dict(_word_kinds())
 KEY_KINDS: Kinds = {**WORD_KINDS, "q": "question", "a": "answer"}
 """The same with Q and A, for places where a name stands by itself: keys, headers of columns."""
 
+_UNDOUBTED = (WORD_KINDS.keys() - {name for pair in (*_LETTERS, *_SPEAKERS) for name in pair}) | {"q", "a"}
+"""Names that in each other's company open nothing else than they do by themselves."""
+
 
 def _any_of(words: Iterable[str]) -> str:
     # Longest first, so that no label is taken for a shorter one; accents composed and decomposed.
@@ -145,10 +148,13 @@ def labels_in(lines: Sequence[str]) -> list[Label | None]:
 
 def kinds_in(lines: Iterable[str], labels: Iterable[Label | None]) -> Kinds:
     """What each label name opens in this text: all the words, and the pair of letters that it uses most."""
-    used = Counter(label.name for label in labels if label)
-    used.update(
+    names = [label.name for label in labels if label]
+    names += [
         _folded(found["letter"]) for line in lines for found in _INLINE.finditer(line) if found["letter"]
-    )
+    ]
+    if _UNDOUBTED.issuperset(names):
+        return KEY_KINDS
+    used = Counter(names)
     by_word = Counter(WORD_KINDS[name] for name in used.elements() if name in WORD_KINDS)
 
     def balance(letters: Iterable[str]) -> int:  # words count too: "Frage: ..." may be answered by "A: ..."

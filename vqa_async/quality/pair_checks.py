@@ -1,14 +1,13 @@
 """The checks of the pairs of one answer. Those that are on by default take a few microseconds a pair.
 
 They run when an answer has been read, before it is journalled, so what they cost is paid in the hot path:
-each text is folded once, phrases are looked for by ``str`` methods, which search at C speed, and a pair
-without flags stays the object that it was.
+each text is folded once, phrases are looked for by ``str`` methods, which search at C speed, in all pairs of
+an answer at once, and a pair without flags stays the object that it was.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from vqa_async.config import BASIC_CHECKS
@@ -29,7 +28,27 @@ _NOTHING = " \t\n.…,;:-–—_*?!/\\|'\"`()[]{}。，、？！"
 _DECORATION = " \t\n\"'“”‘’«»*_([-"
 """With which an answer may begin before its first word."""
 
-_SPACES = re.compile(r"\s+")
+
+def _shortest(phrases: Iterable[str]) -> tuple[str, ...]:
+    """``phrases`` without those that hold another of them: where one of these stands, that does too."""
+    kept: list[str] = []
+    for phrase in sorted(phrases, key=len):
+        if not any(other in phrase for other in kept):
+            kept.append(phrase)
+    return tuple(kept)
+
+
+def _by_start(phrases: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+    """``phrases`` by their first two characters: most texts begin with none of them."""
+    found: dict[str, list[str]] = {}
+    for phrase in phrases:
+        found.setdefault(phrase[:2], []).append(phrase)
+    return {start: tuple(with_it) for start, with_it in found.items()}
+
+
+_LEAKS = _shortest((*AI_LEAKS, *PROMPT_LEAKS))
+_ASCII_LEAKS = tuple(leak for leak in _LEAKS if leak.isascii())
+_REFUSALS = _by_start(REFUSALS)
 
 # The log-likelihoods of py3langid: at a distance of 10 the wanted language is 22,000 times less likely. Names
 # and "Yes." are within it, whole sentences in another language are at 30 and more.
@@ -41,7 +60,7 @@ Similarity = Callable[[str, str], float]
 
 def normalised(text: str) -> str:
     """``text`` as it is compared: folded, blanks collapsed, without punctuation at its ends."""
-    return _SPACES.sub(" ", text.casefold()).strip(_NOTHING)
+    return " ".join(text.casefold().split()).strip(_NOTHING)
 
 
 class PairChecks:
@@ -77,12 +96,22 @@ class PairChecks:
         """``pairs`` with the flags of each; where none has any, the same values."""
         if not self._is_on:
             return tuple(pairs)
+        folded = [(normalised(pair.question), _folded(pair.answer)) for pair in pairs]
+        leaks = _has_leak(folded)
         before: list[str] = []
-        return tuple([self._checked(pair, before) for pair in pairs])
+        return tuple(
+            [
+                self._checked(pair, question, answer, before, leaks)
+                for pair, (question, answer) in zip(pairs, folded, strict=True)
+            ]
+        )
 
-    def _checked(self, pair: QAPair, before: list[str]) -> QAPair:
-        question = normalised(pair.question)
-        flags = self._flags(pair, question)
+    def _checked(self, pair: QAPair, question: str, answer: str, before: list[str], leaks: bool) -> QAPair:
+        flags = self._flags(pair, question, answer)
+        if leaks:
+            flags += _leaks(question, answer)
+        if self._differs is not None and self._differs(f"{pair.question}\n{pair.answer}"):
+            flags.append("language")
         if question in before:
             flags.append("repeated")
         elif self._similarity is not None and self._resembles(question, before):
@@ -91,32 +120,40 @@ class PairChecks:
         on = tuple([flag for flag in flags if flag in self._is_on]) if flags else ()
         return replace(pair, flags=on) if on else pair
 
-    def _flags(self, pair: QAPair, question: str) -> list[str]:
+    def _flags(self, pair: QAPair, question: str, answer: str) -> list[str]:
         flags: list[str] = []
-        raw, answer = pair.answer, pair.answer.casefold().replace("’", "'").lstrip(_DECORATION)
         if not question or not answer.strip(_NOTHING):
             flags.append("empty")
         if not asks(pair.question, question):
             flags.append("no_question")
-        if answer.startswith(REFUSALS):
+        refusals = _REFUSALS.get(answer[:2])
+        if refusals is not None and answer.startswith(refusals):
             flags.append("refusal")
-        if not self._shortest <= len(raw) <= self._longest or len(question) > self._longest:
+        if not self._shortest <= len(pair.answer) <= self._longest or len(question) > self._longest:
             flags.append("length")
-        for leak in AI_LEAKS:
-            if leak in answer:
-                flags.append("ai_leak")
-                break
-        for leak in PROMPT_LEAKS:
-            if leak in question or leak in answer:
-                flags.append("prompt_leak")
-                break
-        if self._differs is not None and self._differs(f"{pair.question}\n{pair.answer}"):
-            flags.append("language")
         return flags
 
     def _resembles(self, question: str, before: Sequence[str]) -> bool:
         assert self._similarity is not None
         return any(self._similarity(question, other) >= self._ratio for other in before)
+
+
+def _folded(answer: str) -> str:
+    """``answer`` as phrases are looked for in it."""
+    return answer.casefold().replace("’", "'").lstrip(_DECORATION)
+
+
+def _has_leak(folded: Sequence[tuple[str, str]]) -> bool:
+    """Whether any text holds a phrase by which leaks are told; which, and what of it, is looked at then."""
+    whole = "\n".join([text for pair in folded for text in pair])
+    return any(map(whole.__contains__, _ASCII_LEAKS if whole.isascii() else _LEAKS))
+
+
+def _leaks(question: str, answer: str) -> list[str]:
+    found = ["ai_leak"] if any(leak in answer for leak in AI_LEAKS) else []
+    if any(leak in question or leak in answer for leak in PROMPT_LEAKS):
+        found.append("prompt_leak")
+    return found
 
 
 def asks(question: str, folded: str) -> bool:

@@ -6,7 +6,9 @@ and behaves badly to order (latency, limits, errors, broken replies).
     options     every option, once
     question    request body -> Question, strictly
     wanted      the form that the answer is wanted in
-    looks       image -> Look; the one file that imports the imaging library
+    looks       image -> Look
+    reader      image -> lines of text, where that is ordered (extra 'ocr')
+    lines       pieces of text and their places -> lines in reading order
     colours     RGB -> name
     gallery     looks already taken; decoding in threads
     filling     a JSON schema and pairs -> a value that fits

@@ -28,9 +28,22 @@ _NO_MODEL = QAPair(
     "What is answering?",
     "The embedded endpoint of vqa-async. It measures pixels and is not a model.",
 )
+_NO_MODEL_THAT_READS = QAPair(
+    "What is answering?",
+    "The embedded endpoint of vqa-async. It measures pixels, reads text with OCR and is not a vision model.",
+)
 _NOT_DECODED = QAPair(
     "What do the images show?", "They were not decoded: this endpoint runs without decoding, for load tests."
 )
+
+
+_NO_TEXT = "No text was found."
+_ABOUT_TEXT = re.compile(
+    r"\b(texts?|words?|letters?|lettering|inscriptions?|captions?|labels?|headlines?|titles?|writing|writings"
+    r"|written|wrote|transcribe|transcription|ocr|reads?|says?|printed|spell(s|ed)?)\b|文字|文本|写",
+    re.IGNORECASE,
+)
+_PAIRS = re.compile(r"\bpairs?\b|\bq ?& ?a\b|问答", re.IGNORECASE)
 
 
 def undecoded_pairs() -> list[QAPair]:
@@ -38,12 +51,26 @@ def undecoded_pairs() -> list[QAPair]:
     return [_NOT_DECODED]
 
 
-def measured_pairs(question: Question, looks: Sequence[Look | None]) -> list[QAPair]:
-    """What there is to say, given the looks of the question's pictures (None: it was not fetched)."""
-    pairs = list(_describe_all(looks) if looks else _describe_text(question.asked))
+def measured_pairs(question: Question, looks: Sequence[Look | None], *, reads: bool = False) -> list[QAPair]:
+    """What there is to say, given the looks of the question's pictures (None: it was not fetched).
+
+    Where the endpoint ``reads``, the text comes first, so that a schema with room for one text gets that.
+    """
+    pairs = [*_read_all(looks), *(_describe_all(looks) if looks else _describe_text(question.asked))]
     if _WHO.search(question.asked):
-        pairs.append(_NO_MODEL)
+        pairs.append(_NO_MODEL_THAT_READS if reads else _NO_MODEL)
     return pairs
+
+
+def plain_text(question: Question, looks: Sequence[Look | None]) -> str | None:
+    """The text on the images and nothing else, where just that was asked; None for all other questions."""
+    is_plain = not question.wanted.as_json and not any(_PAIRS.search(text) for text in question.texts)
+    if not (is_plain and _ABOUT_TEXT.search(question.asked)):
+        return None
+    seen = [(number, look) for number, look in enumerate(looks, 1) if look and look.text is not None]
+    if len(looks) == 1 and seen:
+        return "\n".join(seen[0][1].text or (_NO_TEXT,))
+    return "\n".join(f"Image {number}: {_text(look.text or ())}" for number, look in seen) or None
 
 
 def render(pairs: Sequence[QAPair], wanted: Wanted) -> str:
@@ -61,11 +88,26 @@ def _describe_text(asked: str) -> Iterator[QAPair]:
     yield QAPair("How many words does the question have?", f"{count_words(asked)}.")
 
 
+def _read_all(looks: Sequence[Look | None]) -> Iterator[QAPair]:
+    for number, look in enumerate(looks, 1):
+        if look is not None and look.text is not None:
+            yield QAPair(f"What text is on {_name(number, looks)}?", _text(look.text))
+
+
+def _text(lines: Sequence[str]) -> str:
+    # In one line, as poems are quoted: a line of its own that reads "Q: ..." would become a pair.
+    return " / ".join(lines) or _NO_TEXT
+
+
+def _name(number: int, looks: Sequence[Look | None]) -> str:
+    return f"image {number}" if len(looks) > 1 else "the image"
+
+
 def _describe_all(looks: Sequence[Look | None]) -> Iterator[QAPair]:
     if len(looks) > 1:
         yield QAPair("How many images were sent?", f"{len(looks)}.")
     for number, look in enumerate(looks, 1):
-        name = f"image {number}" if len(looks) > 1 else "the image"
+        name = _name(number, looks)
         if look is None:
             yield QAPair(
                 f"What does {name} show?", "It came as an address, which this endpoint does not fetch."

@@ -17,7 +17,7 @@ import orjson
 from aiohttp import web
 
 from vqa_async.errors import ImageError
-from vqa_async.server.answers import measured_pairs, render, undecoded_pairs
+from vqa_async.server.answers import measured_pairs, plain_text, render, undecoded_pairs
 from vqa_async.server.completion import Written, completion_body, count_prompt, estimate_prompt, write
 from vqa_async.server.faults import WRONG_JSON, Fault, Faults
 from vqa_async.server.gallery import Gallery
@@ -33,7 +33,8 @@ from vqa_async.server.statistics import ServerStatistics, Statistics, Visit
 
 CHAT_PATH = "/v1/chat/completions"
 
-_HONEST = {"x-vqa-async": "measures pixels, is not a model"}
+_MEASURES = {"x-vqa-async": "measures pixels, is not a model"}
+_READS = {"x-vqa-async": "measures pixels and reads text, is not a vision model"}
 _OWNER = "vqa-async (not a model)"
 
 
@@ -44,6 +45,7 @@ class PixelEndpoint:
         self._options = options
         self._statistics = Statistics()
         self._gallery = Gallery()
+        self._honest = _READS if options.ocr else _MEASURES
         self._faults = Faults(options)
         self._pace = Pace(options)
         self._rates = Rates(options)
@@ -51,6 +53,12 @@ class PixelEndpoint:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> PixelEndpoint:
+        if self._options.ocr:
+            from vqa_async.server.reader import load_reader
+
+            reader = await asyncio.to_thread(load_reader)
+            self._gallery.close()
+            self._gallery = Gallery(read=reader.read)
         return self
 
     async def __aexit__(
@@ -103,7 +111,7 @@ class PixelEndpoint:
             return await self._deliver(request, refused(refusal), visit)
 
     async def _deliver(self, request: web.Request, reply: Reply, visit: Visit) -> web.StreamResponse:
-        headers = {**_HONEST, **self._rates.headers()}
+        headers = {**self._honest, **self._rates.headers()}
         try:
             return await deliver(request, reply, headers, self._options.drip, visit)
         except ConnectionError:
@@ -158,13 +166,13 @@ class PixelEndpoint:
     async def _write(self, question: Question) -> Written:
         if self._options.decode:
             looks = [await self._look(picture, at) for at, picture in enumerate(question.pictures, 1)]
-            pairs = measured_pairs(question, looks)
+            pairs = measured_pairs(question, looks, reads=self._options.ocr)
         else:
             looks = [None] * len(question.pictures)
             pairs = undecoded_pairs()
         wanted = question.wanted
         is_wrong = wanted.as_json and not wanted.is_repeat and self._faults.draw_wrong_json()
-        text = WRONG_JSON if is_wrong else render(pairs, wanted)
+        text = WRONG_JSON if is_wrong else plain_text(question, looks) or render(pairs, wanted)
         return write(text, question.max_tokens, count_prompt(question, looks))
 
     async def _look(self, picture: Picture, number: int) -> Look | None:
@@ -187,17 +195,17 @@ class PixelEndpoint:
         try:
             self._check_key(request)
         except Refusal as refusal:
-            return _json(refusal.body(), refusal.status)
+            return self._json(refusal.body(), refusal.status)
         models = [
             {"id": name, "object": "model", "created": 0, "owned_by": _OWNER} for name in self._options.model
         ]
-        return _json(orjson.dumps({"object": "list", "data": models}))
+        return self._json(orjson.dumps({"object": "list", "data": models}))
 
     async def _health(self, request: web.Request) -> web.Response:
-        return _json(b'{"status":"ok"}')
+        return self._json(b'{"status":"ok"}')
 
     async def _stats(self, request: web.Request) -> web.Response:
-        return _json(orjson.dumps(asdict(self.statistics()), option=orjson.OPT_NON_STR_KEYS))
+        return self._json(orjson.dumps(asdict(self.statistics()), option=orjson.OPT_NON_STR_KEYS))
 
     async def _reset(self, request: web.Request) -> web.Response:
         self._statistics.reset()
@@ -211,8 +219,7 @@ class PixelEndpoint:
         )
         if request.path == CHAT_PATH:
             refusal = Refusal(405, f"{where} is not allowed: use POST.", code="method_not_supported")
-        return _json(refusal.body(), refusal.status)
+        return self._json(refusal.body(), refusal.status)
 
-
-def _json(body: bytes, status: int = 200) -> web.Response:
-    return web.Response(body=body, status=status, headers=_HONEST, content_type="application/json")
+    def _json(self, body: bytes, status: int = 200) -> web.Response:
+        return web.Response(body=body, status=status, headers=self._honest, content_type="application/json")

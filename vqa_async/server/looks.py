@@ -1,4 +1,4 @@
-"""What the pixels of one image say: a ``data:`` URI -> Look. The only file of the server that imports Pillow.
+"""What the pixels of one image say: a ``data:`` URI -> Look.
 
 Decoding is strict, as at a real endpoint: exact base64, a MIME type that matches the bytes, every pixel
 decoded, nothing missing at the end. The raster is described as stored: EXIF orientation is not applied,
@@ -17,7 +17,9 @@ import io
 import re
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import pybase64
 from PIL import Image, ImageChops, ImageFile, ImageStat
@@ -60,6 +62,9 @@ _DAMAGE = (
     OverflowError,
     struct.error,
 )
+Reading: TypeAlias = Callable[[Image.Image], tuple[str, ...]]
+"""Image -> the lines of text on it."""
+
 _HEAD = re.compile(r"data:([a-z0-9.+-]+/[a-z0-9.+-]+)?((?:;[^;,]*)*),", re.IGNORECASE)
 
 
@@ -77,6 +82,7 @@ class Look:
         contrast: standard deviation of the brightness, 0 to 0.5.
         edges: share of neighbouring sample pixels that clearly differ, 0 to 1.
         transparent: share of transparent pixels, None for an image without transparency.
+        text: lines of text in reading order, None where none was looked for.
     """
 
     width: int
@@ -88,10 +94,11 @@ class Look:
     contrast: float
     edges: float
     transparent: float | None
+    text: tuple[str, ...] | None = None
 
 
-def look_at(uri: str) -> Look:
-    """Decode the image in a ``data:`` URI and measure it.
+def look_at(uri: str, read: Reading | None = None) -> Look:
+    """Decode the image in a ``data:`` URI and measure it; with ``read``, also look for text.
 
     Raises:
         ImageError: it is not one whole image of the type that it says.
@@ -100,7 +107,8 @@ def look_at(uri: str) -> Look:
     _check_content(mime, data)
     image, frames = _load(mime, data)
     with image:
-        return _measure(image, frames)
+        look = _measure(image, frames)
+        return look if read is None else replace(look, text=read(image))
 
 
 def _split(uri: str) -> tuple[str, bytes]:

@@ -49,6 +49,10 @@ class ServerOptions:
     decode: bool = True
     """Decode and describe the images. Without it every answer is the same: for load tests."""
 
+    ocr: bool = False
+    """Read the text on the images too, with a small OCR model (extra 'ocr'). A stand-in to try things with,
+    and no vision model: it reads, and understands nothing."""
+
     max_images: int = 0
     """Refuse requests with more images than this. 0: no limit."""
 
@@ -142,6 +146,7 @@ class ServerOptions:
             all(key and key.isascii() and key.isprintable() for key in self.api_key),
             "api_key must not be empty or hold control or non-ASCII characters.",
         )
+        _require(self.decode or not self.ocr, "ocr reads decoded images: leave out --no-decode.")
         _require(self.max_images >= 0, "max_images must not be negative.")
         _require(self.max_body_bytes >= 1024, "max_body_bytes must be at least 1024.")
 

@@ -39,19 +39,21 @@ rows that are written, a reference stands for them: ``train.parquet#17/image/0/c
 """
 
 from vqa_async.config import InputFormat
-from vqa_async.sources.locations import local_files
+from vqa_async.sources.locations import folder_of, local_files
 from vqa_async.sources.remote import shown
 from vqa_async.sources.rows import Finished, RowReader
 from vqa_async.sources.source import Rows, Source, open_source, places_of, rows_source
-from vqa_async.sources.stored_images import StoredImages, image_bytes
+from vqa_async.sources.stored_images import SharedImages, StoredImages, image_bytes
 
 __all__ = [
     "Finished",
     "InputFormat",
     "RowReader",
     "Rows",
+    "SharedImages",
     "Source",
     "StoredImages",
+    "folder_of",
     "image_bytes",
     "local_files",
     "open_source",

@@ -114,6 +114,7 @@ class RowReader:
         self._image_key = columns.image_key
         self._conversation_key = columns.conversation_key
         self._questions_key = columns.questions_key or None  # JSON has no such key
+        self._or_questions = f" and no {columns.questions_key}" if columns.questions_key else ""
         self._asking = asking or Asking(Sampling(prompt=prompt))
         self._prompt = self._asking.prompt
         self._is_unchecked = check_columns and self._asking.has_templates
@@ -295,8 +296,8 @@ class RowReader:
         references = read_images(images, self._image_key)
         if conversation == "":
             raise RecordError(
-                f"it has no {self._conversation_key}: add one, name its field with --conversation-key, or "
-                "give all rows a question with --prompt.",
+                f"it has no {self._conversation_key}{self._or_questions}: add one, name its field "
+                "with --conversation-key, or give all rows a question with --prompt.",
                 code="no_conversation",
             )
         return read_conversation(conversation, self._conversation_key, references)

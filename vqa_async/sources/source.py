@@ -120,6 +120,7 @@ def open_source(
     format: InputFormat = "auto",
     limit: int | None = None,
     selection: Selection | None = None,
+    folder: str | None = None,
     clock: Callable[[], float] = time.time,
     known: RecordTable | None = None,
     is_finished: Callable[[bytes], bool] = lambda _: False,
@@ -135,6 +136,7 @@ def open_source(
         format: what it is, where content and suffix do not tell.
         limit: only the first so many rows.
         selection: which of its records are wanted. All have their ids and positions from the whole input.
+        folder: where relative image paths are looked for first; default: the folder of the input.
         clock: gives the Unix time in seconds.
         known: what earlier runs know of records; the ids of the input are noted in it.
         is_finished: whether a record in that state needs no request. Those come as ``Finished``, with their
@@ -150,7 +152,8 @@ def open_source(
     columns, asking = columns or Columns(), asking or Asking(Sampling(prompt=prompt))
     selection = selection or Selection()
     require(location)
-    folder = folder_of(location)
+    own_folder = folder_of(location)
+    folder = own_folder if folder is None else folder
     rows = RowReader(
         columns,
         asking=asking,
@@ -161,7 +164,7 @@ def open_source(
         keep=wanted(selection),
     )
     place = known_location(location, format)
-    files = Files(location, folder, rows, columns, prompt=asking.prompt, format=format, place=place)
+    files = Files(location, own_folder, rows, columns, prompt=asking.prompt, format=format, place=place)
     results = files.results()
     if selection:
         results = selected(results, selection, columns, embedded=lambda: files.embedded)

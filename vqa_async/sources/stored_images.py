@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tarfile
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import IO, Any, Protocol, Self, cast
@@ -82,6 +83,31 @@ class StoredImages:
             if os.path.exists(candidate):
                 return candidate
         raise InputError(f"{file} was not found in {self._folder or 'the working directory'}: is it gone?")
+
+
+class SharedImages:
+    """The same for several threads, which are answered one after the other."""
+
+    def __init__(self) -> None:
+        self._images = StoredImages()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def get(self, reference: str) -> bytes | None:
+        """As ``StoredImages.get``."""
+        with self._lock:
+            try:
+                return self._images.get(reference)
+            finally:
+                if self._closed:  # meanwhile
+                    self._images.close()
+
+    def close(self) -> None:
+        """Close the file that is open; where a thread is reading it, that does so. Does not wait."""
+        self._closed = True
+        if self._lock.acquire(blocking=False):
+            self._images.close()
+            self._lock.release()
 
 
 def image_bytes(reference: str, folder: str = "") -> bytes | None:

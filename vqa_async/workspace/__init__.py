@@ -1,9 +1,11 @@
 """What ``vqa-async init`` and ``vqa-async demo`` write: settings, sample data with images, a script.
 
     settings    vqa.toml, made from the options of ``config``
-    samples     the records of sample_data.json
+    samples     the records of sample_data.json and of text_data.json
     pictures    their images, drawn here so that nothing has to be downloaded
+    papers      images with text to read: a sign, a receipt, a form
     script      image_vqa.py, the guide's pipeline
+    steps       what to do in it, as is said when it was made
 
 This file writes them and nothing else does. A file that exists is somebody's work and is never written over,
 so making a workspace again only fills in what is missing.
@@ -16,12 +18,14 @@ from pathlib import Path
 
 from vqa_async.config import Config
 from vqa_async.errors import ConfigError
+from vqa_async.workspace.papers import PAPERS
 from vqa_async.workspace.pictures import PICTURES
-from vqa_async.workspace.samples import sample_data
+from vqa_async.workspace.samples import sample_data, text_data
 from vqa_async.workspace.script import pipeline_script
 from vqa_async.workspace.settings import settings_toml
+from vqa_async.workspace.steps import next_steps
 
-__all__ = ["create_workspace"]
+__all__ = ["create_workspace", "next_steps"]
 
 _DATA = Path("data", "image_vqa")
 
@@ -51,7 +55,8 @@ def _files(folder: Path, config: Config) -> Iterator[tuple[Path, Callable[[], by
     yield folder / "vqa.toml", lambda: settings_toml(config).encode()
     yield folder / "image_vqa.py", lambda: pipeline_script(config).encode()
     yield folder / _DATA / "sample_data.json", sample_data
-    for name, picture in PICTURES.items():
+    yield folder / _DATA / "text_data.json", text_data
+    for name, picture in (PICTURES | PAPERS).items():
         yield folder / _DATA / name, picture
 
 

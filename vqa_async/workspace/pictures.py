@@ -26,7 +26,7 @@ _WIDE = (320, 240)
 _SQUARE = (240, 240)
 
 
-def _canvas(size: tuple[int, int], colour: Colour, mode: str = "RGB") -> tuple[Image, ImageDraw]:
+def canvas(size: tuple[int, int], colour: Colour, mode: str = "RGB") -> tuple[Image, ImageDraw]:
     from PIL import Image, ImageDraw
 
     image = Image.new(mode, size, colour)
@@ -51,25 +51,25 @@ def _encoded(image: Image, format: str, **options: Any) -> bytes:
 
 
 def _red_circle() -> Image:
-    image, draw = _canvas(_SQUARE, "white")
+    image, draw = canvas(_SQUARE, "white")
     _disc(draw, (120, 120), 90, (220, 20, 30))
     return image
 
 
 def _blue_square() -> Image:
-    image, draw = _canvas(_SQUARE, (255, 221, 0))
+    image, draw = canvas(_SQUARE, (255, 221, 0))
     draw.rectangle((60, 60, 180, 180), fill=(20, 60, 220))
     return image
 
 
 def _green_triangle() -> Image:
-    image, draw = _canvas(_SQUARE, "white")
+    image, draw = canvas(_SQUARE, "white")
     draw.polygon([(120, 30), (215, 205), (25, 205)], fill=(20, 160, 50))
     return image
 
 
 def _bar_chart() -> Image:
-    image, draw = _canvas(_WIDE, "white")
+    image, draw = canvas(_WIDE, "white")
     _write(draw, (170, 18), "Umbrellas sold", 18)
     draw.line([(45, 40), (45, 200), (305, 200)], fill="black", width=2)
     for tick in range(0, 41, 10):
@@ -83,7 +83,7 @@ def _bar_chart() -> Image:
 
 
 def _pie_chart() -> Image:
-    image, draw = _canvas(_SQUARE, "white")
+    image, draw = canvas(_SQUARE, "white")
     _write(draw, (120, 16), "Fruit in the bowl", 17)
     shares = [("Apples", 50, (210, 40, 40)), ("Bananas", 30, (250, 210, 40)), ("Kiwis", 20, (70, 160, 60))]
     start = -90.0
@@ -99,7 +99,7 @@ def _pie_chart() -> Image:
 
 
 def _poster() -> Image:
-    image, draw = _canvas((240, 340), (18, 20, 48))
+    image, draw = canvas((240, 340), (18, 20, 48))
     _disc(draw, (120, 130), 70, (245, 180, 60))
     draw.polygon([(0, 230), (80, 120), (150, 230)], fill=(60, 30, 70))
     draw.polygon([(90, 230), (175, 145), (240, 230)], fill=(40, 22, 55))
@@ -112,7 +112,7 @@ def _poster() -> Image:
 
 
 def _house() -> Image:
-    image, draw = _canvas(_WIDE, (130, 200, 250))
+    image, draw = canvas(_WIDE, (130, 200, 250))
     draw.rectangle((0, 165, 320, 240), fill=(80, 170, 70))
     _disc(draw, (262, 48), 28, (255, 215, 40))
     draw.rectangle((70, 105, 190, 195), fill=(240, 225, 190))
@@ -125,7 +125,7 @@ def _house() -> Image:
 
 
 def _traffic_light() -> Image:
-    image, draw = _canvas((160, 280), (205, 225, 240))
+    image, draw = canvas((160, 280), (205, 225, 240))
     draw.rectangle((74, 220, 86, 280), fill=(70, 70, 70))
     draw.rounded_rectangle((45, 20, 115, 225), 16, fill=(40, 40, 40))
     for y, colour in ((55, (235, 30, 30)), (122, (95, 80, 20)), (189, (20, 75, 30))):
@@ -134,7 +134,7 @@ def _traffic_light() -> Image:
 
 
 def _chessboard() -> Image:
-    image, draw = _canvas(_SQUARE, (240, 217, 181))
+    image, draw = canvas(_SQUARE, (240, 217, 181))
     dark = [(column, row) for row in range(8) for column in range(8) if (row + column) % 2]
     for column, row in dark:
         draw.rectangle((30 * column, 30 * row, 30 * column + 29, 30 * row + 29), fill=(110, 70, 45))
@@ -148,7 +148,7 @@ def _on_dial(turn: float, radius: float) -> tuple[float, float]:
 
 
 def _clock() -> Image:
-    image, draw = _canvas(_SQUARE, (60, 120, 130))
+    image, draw = canvas(_SQUARE, (60, 120, 130))
     draw.circle((120, 120), 105, fill="white", outline="black", width=5)
     for hour in range(1, 13):
         _write(draw, _on_dial(hour / 12, 84), str(hour), 20)
@@ -159,7 +159,7 @@ def _clock() -> Image:
 
 
 def _rainbow() -> Image:
-    image, draw = _canvas((280, 210), "white")
+    image, draw = canvas((280, 210), "white")
     colours = ["red", "orange", "yellow", "green", "blue", "indigo", "violet"]
     for stripe, colour in enumerate(colours):
         draw.rectangle((0, 30 * stripe, 280, 30 * stripe + 29), fill=colour)
@@ -170,7 +170,7 @@ def _tree_lying() -> Image:
     """A tree on a meadow, lying on its left side, as a camera stores what it took while it was turned."""
     from PIL import Image
 
-    image, draw = _canvas((240, 320), (150, 205, 245))
+    image, draw = canvas((240, 320), (150, 205, 245))
     draw.rectangle((0, 240, 240, 320), fill=(95, 160, 60))
     draw.rectangle((106, 150, 134, 270), fill=(105, 65, 35))
     for centre in ((120, 90), (80, 125), (160, 125)):
@@ -181,7 +181,7 @@ def _tree_lying() -> Image:
 
 
 def _logo() -> Image:
-    image, draw = _canvas((200, 200), (0, 0, 0, 0), mode="RGBA")
+    image, draw = canvas((200, 200), (0, 0, 0, 0), mode="RGBA")
     _disc(draw, (100, 100), 90, (110, 40, 160, 255))
     _disc(draw, (100, 100), 64, (0, 0, 0, 0))
     draw.polygon([(100, 48), (145, 125), (55, 125)], fill=(240, 120, 20, 255))
@@ -189,7 +189,7 @@ def _logo() -> Image:
 
 
 def _sunset() -> Image:
-    image, draw = _canvas(_WIDE, (20, 40, 80))
+    image, draw = canvas(_WIDE, (20, 40, 80))
     for y in range(160):
         draw.line([(0, y), (320, y)], fill=(120 + y * 130 // 160, 40 + y * 100 // 160, 110 - y * 70 // 160))
     draw.circle((160, 150), 45, fill=(255, 230, 120))
@@ -200,7 +200,7 @@ def _sunset() -> Image:
 
 
 def _boats(*, flag: Colour, birds: int) -> Image:
-    image, draw = _canvas(_WIDE, (190, 225, 245))
+    image, draw = canvas(_WIDE, (190, 225, 245))
     draw.rectangle((0, 150, 320, 240), fill=(40, 110, 170))
     for left in (50, 190):
         draw.polygon([(left, 150), (left + 90, 150), (left + 70, 178), (left + 20, 178)], fill=(150, 40, 40))
@@ -214,7 +214,7 @@ def _boats(*, flag: Colour, birds: int) -> Image:
 
 
 def _night() -> Image:
-    image, draw = _canvas(_WIDE, (8, 10, 28))
+    image, draw = canvas(_WIDE, (8, 10, 28))
     _disc(draw, (255, 50), 24, (235, 235, 205))
     _disc(draw, (245, 44), 20, (8, 10, 28))
     for star in range(24):  # strewn evenly enough, without a random number
@@ -226,7 +226,7 @@ def _night() -> Image:
     return image
 
 
-def _png(draw: Callable[[], Image]) -> bytes:
+def png(draw: Callable[[], Image]) -> bytes:
     return _encoded(draw(), "PNG", optimize=True)
 
 
@@ -247,22 +247,22 @@ def _turned_jpeg(draw: Callable[[], Image]) -> bytes:
 
 
 PICTURES: dict[str, Callable[[], bytes]] = {
-    "poster.png": partial(_png, _poster),
-    "red_circle.png": partial(_png, _red_circle),
-    "blue_square.png": partial(_png, _blue_square),
-    "green_triangle.png": partial(_png, _green_triangle),
-    "pie_chart.png": partial(_png, _pie_chart),
-    "bar_chart.png": partial(_png, _bar_chart),
+    "poster.png": partial(png, _poster),
+    "red_circle.png": partial(png, _red_circle),
+    "blue_square.png": partial(png, _blue_square),
+    "green_triangle.png": partial(png, _green_triangle),
+    "pie_chart.png": partial(png, _pie_chart),
+    "bar_chart.png": partial(png, _bar_chart),
     "house.jpg": partial(_jpeg, _house),
-    "traffic_light.png": partial(_png, _traffic_light),
-    "chessboard.png": partial(_png, _chessboard),
-    "clock.png": partial(_png, _clock),
-    "rainbow.png": partial(_png, _rainbow),
+    "traffic_light.png": partial(png, _traffic_light),
+    "chessboard.png": partial(png, _chessboard),
+    "clock.png": partial(png, _clock),
+    "rainbow.png": partial(png, _rainbow),
     "tree_turned.jpg": partial(_turned_jpeg, _tree_lying),
-    "logo_transparent.png": partial(_png, _logo),
+    "logo_transparent.png": partial(png, _logo),
     "sunset.webp": partial(_webp, _sunset),
-    "boats_left.png": partial(_png, partial(_boats, flag=(220, 30, 40), birds=3)),
-    "boats_right.png": partial(_png, partial(_boats, flag=(30, 150, 60), birds=2)),
+    "boats_left.png": partial(png, partial(_boats, flag=(220, 30, 40), birds=3)),
+    "boats_right.png": partial(png, partial(_boats, flag=(30, 150, 60), birds=2)),
     "night.jpg": partial(_jpeg, _night),
 }
 """The content of each image file of the sample data, by file name."""

@@ -1,4 +1,5 @@
-"""The records of ``sample_data.json``, in the guide's form: one of each kind that an input may hold.
+"""The records of ``sample_data.json`` in the guide's form, one of each kind that an input may hold, and those
+of ``text_data.json``, about pictures with text.
 
 Images are named relative to the file, so it can be run from any working directory.
 """
@@ -29,6 +30,17 @@ _ASKED_AS_USUAL = (
 def sample_data() -> bytes:
     """The content of ``sample_data.json``."""
     return (json.dumps(_records(), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def text_data() -> bytes:
+    """The content of ``text_data.json``: pictures with text, and what it says."""
+    records = [
+        _record(["sign.png"], _human(DEFAULT_PROMPT)),
+        _record(["receipt.png"], _human(DEFAULT_PROMPT)),
+        _record(["form.png"], _human("Ask and answer questions about what is filled in.")),
+        {"image": ["sign.png"], "questions": ["What does the sign say?"]},
+    ]
+    return (json.dumps(records, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _records() -> list[dict[str, Any]]:
