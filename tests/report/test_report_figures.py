@@ -173,10 +173,11 @@ def test_numbers_are_said_as_people_say_them(said: str, wanted: str) -> None:
     assert said == wanted
 
 
-def test_the_more_images_the_smaller() -> None:
-    """So that the page stays below 60 MB; beside it there is room."""
-    sizes = [Size.for_records(n, inside=True) for n in (10, 500, 3000, 6000, 10_000, 1_000_000)]
+def test_the_more_images_and_text_the_smaller() -> None:
+    """So that the page stays below 60 MB."""
+    sizes = [Size.fitting(n, 1500 * n) for n in (10, 500, 3000, 6000, 10_000, 1_000_000)]
     assert [size.side for size in sizes] == [640, 384, 256, 192, 160, 160]
-    assert 10_000 * sizes[4].max_bytes * 4 / 3 < 36e6
+    assert 10_000 * (sizes[4].max_bytes * 4 / 3 + 1500) < 58e6
     assert sizes[5].max_bytes == 1800
-    assert Size.for_records(1_000_000, inside=False).side == 320
+    wordy = Size.fitting(10_000, 28_000_000)
+    assert 1800 < wordy.max_bytes < sizes[4].max_bytes

@@ -10,8 +10,8 @@ from vqa_async.errors import ConfigError
 Thumbnails = Literal["auto", "inside", "beside", "none"]
 
 MOST_INSIDE = 12_000
-"""Records up to which small images go into the page: with them it stays below 60 MB, and one file is what
-people can hand on."""
+"""Records, and images of records, up to which small copies go into the page: with them it stays below 60 MB,
+and one file is what people can hand on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ReportOptions:
 
     thumbnails: Thumbnails = "auto"
     """Where small copies of the images go: inside the page; beside it, in a folder PAGE.files; or none.
-    auto: inside up to 12,000 records, beside for more."""
+    auto: inside up to 12,000 records and images, beside for more."""
 
     title: str = ""
     """Title of the page. Default: the name of the output."""
@@ -40,8 +40,8 @@ class ReportOptions:
         if not 0 <= self.verify_threshold <= 1:
             raise ConfigError("--verify-threshold must be from 0 to 1.")
 
-    def place_for(self, records: int) -> Thumbnails:
-        """Where the small copies of so many records' images go."""
+    def place_for(self, images: int) -> Thumbnails:
+        """Where the small copies of so many images go."""
         if self.thumbnails != "auto":
             return self.thumbnails
-        return "inside" if records <= MOST_INSIDE else "beside"
+        return "inside" if images <= MOST_INSIDE else "beside"

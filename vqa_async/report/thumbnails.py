@@ -23,12 +23,12 @@ from vqa_async.models import ImageRef
 from vqa_async.report.entries import LONGEST_FIELD, MOST_IMAGES, clipped
 from vqa_async.sources import StoredImages
 
-_BUDGET_BYTES = 26_000_000
-"""All small copies inside a page: as base64 a third more, with 10,000 records' texts less than 60 MB."""
+_PAGE_BYTES = 54_000_000
+"""What texts and copies inside a page are to take together: with all else it stays below 60 MB."""
 
 _LEAST_BYTES = 1_800
 _SIZES = ((100, 640, 60_000), (1_000, 384, 16_000), (4_000, 256, 8_000), (8_000, 192, 4_000))
-"""Up to so many records, so many pixels and bytes: what is few can be looked at closely."""
+"""Up to so many of them, so many pixels and bytes: what is few can be looked at closely."""
 
 _SMALLEST = 160, 3_000
 
@@ -50,12 +50,15 @@ class Size:
     max_bytes: int
 
     @classmethod
-    def for_records(cls, records: int, *, inside: bool) -> Size:
-        """What suits a report of so many records."""
-        if not inside:
-            return cls(320, 24_000)
-        side, size = next(((side, size) for most, side, size in _SIZES if records <= most), _SMALLEST)
-        return cls(side, max(min(_BUDGET_BYTES // max(records, 1), size), _LEAST_BYTES))
+    def fitting(cls, images: int, text_bytes: int) -> Size:
+        """What suits so many images inside a page, beside so much text."""
+        side, size = next(((side, size) for most, side, size in _SIZES if images <= most), _SMALLEST)
+        left = (_PAGE_BYTES - text_bytes) * 3 // 4  # base64
+        return cls(side, max(min(left // max(images, 1), size), _LEAST_BYTES))
+
+
+BESIDE = Size(320, 24_000)
+"""Where each image is a file, there is room."""
 
 
 class Thumbnails:

@@ -42,11 +42,14 @@ from vqa_async.report.page import report_page
 from vqa_async.report.plots import plots
 from vqa_async.report.safe import script_json
 from vqa_async.report.sample import Sample
-from vqa_async.report.thumbnails import Size, Thumbnails
+from vqa_async.report.thumbnails import BESIDE, Size, Thumbnails
 from vqa_async.report.wording import moment
 from vqa_async.review.scores import checks_output, read_scores
 
 _TRIES = 3
+
+_SHARE_OF_TEXT = 0.75
+"""How much of an output's bytes is in its page. An output has its pairs twice, as text and as pairs."""
 
 
 @dataclass(slots=True)
@@ -171,14 +174,15 @@ class _Report:
         """Write all of it."""
         self._count()
         shown = min(self._total, self._options.sample or self._total)
-        place = self._options.place_for(shown)
+        images = max(shown, round(self._figures.images * shown / max(self._total, 1)))
+        place = self._options.place_for(images)
         if place == "beside":
             require_ours(self._folder)
         for path in (self._target, self._folder):
             sweep(path)
         with ExitStack() as stack:
             file = stack.enter_context(replaced(self._target, mark=f"{secrets.token_hex(4)}."))
-            self._fill(file, stack, place, shown)
+            self._fill(file, stack, self._size(place, images, shown), shown)
             self._summary.bytes += file.tell()
         self._summary.files = [self._target] + ([self._folder] if place == "beside" else [])
         return self._summary
@@ -211,10 +215,17 @@ class _Report:
             self._sample.offer(example.id)
             self._total += 1
 
-    def _fill(self, file: BinaryIO, stack: ExitStack, place: str, shown: int) -> None:
-        beside = place == "beside"
+    def _size(self, place: str, images: int, shown: int) -> Size | None:
+        """How large copies may be; None where there are to be none."""
+        if place == "none":
+            return None
+        files = (path for path in (self._paths.successes, self._paths.failures) if path.exists())
+        text = sum(path.stat().st_size for path in files) * shown / max(self._total, 1)
+        return BESIDE if place == "beside" else Size.fitting(images, round(text * _SHARE_OF_TEXT))
+
+    def _fill(self, file: BinaryIO, stack: ExitStack, size: Size | None, shown: int) -> None:
+        beside = size is BESIDE
         write_text(file, report_page("head", beside=beside, **self._head(shown)))
-        size = None if place == "none" else Size.for_records(shown, inside=not beside)
         images = Beside(stack.enter_context(replaced_folder(self._folder))) if beside else Inside(file)
         with record_blocks(file) as add:
             thumbnails = Thumbnails(self._origin.folder, size, images.keep)
