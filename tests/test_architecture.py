@@ -31,7 +31,7 @@ DOORS = {
     "pybase64": {"images", "server", "export", "report", "dashboard"},
     "pyarrow": {"export", "sources", "dataflow"},
     "xxhash": {"images"},
-    "tenacity": {"client"},
+    "tenacity": {"client", "batches"},  # a record's own requests; the calls of a batch API
     "aiofiles": {"sources"},
     "fsspec": {"sources"},
     "backports": {"sources"},
@@ -179,9 +179,10 @@ def test_decisions_do_no_input_or_output() -> None:
 
 
 def test_broad_handlers_stand_only_where_an_error_becomes_a_result() -> None:
-    """`except Exception` is for a record's error, a caller's iterable, a watcher, what a thread hands on, and
-    libraries that raise whatever they like: file systems, and an OCR model that is loaded; nowhere else."""
-    allowed = {"client/client.py": 1, "engine/run.py": 1, "engine/engine.py": 1}
+    """`except Exception` is for a record's error (live or in a batch), a caller's iterable, a watcher, what a
+    thread hands on, and libraries that raise whatever they like: file systems, and an OCR model that is
+    loaded; nowhere else."""
+    allowed = {"client/client.py": 2, "engine/run.py": 1, "engine/engine.py": 1}
     allowed |= {"sources/own_thread.py": 1, "sources/remote.py": 1, "server/reader.py": 1}
     for path in INSIDE:
         broad = len(re.findall(r"except (?:Base)?Exception\b|except:", path.read_text()))

@@ -89,11 +89,13 @@ OF_SCRIPTS = {"--only", "--kills", "--signal", "--seed", "--jobs", "--minutes"}
 
 def test_every_flag_that_is_named_exists() -> None:
     """In text and tables as in commands; other programs' flags are few, and listed."""
+    commands = [app[name] for name in app if not name.startswith("-")]
+    inner = [one[name] for one in commands for name in one if not name.startswith("-")]
     known = {
         name
-        for command in app
-        if not command.startswith("-")
-        for argument in app[command].assemble_argument_collection()
+        for command in [*commands, *inner]
+        if command.default_command is not None
+        for argument in command.assemble_argument_collection()
         for name in argument.names
     }
     named = {

@@ -8,7 +8,7 @@ The map. Imports go downwards only; errors, models and keytable are free to all.
     2 edges        sources  images  transport  endpoints     one kind of I/O each
                    journal
     3 one record   client  preflight
-    4 one run      events  engine
+    4 one run      events  engine  batches
                    logbook  metrics  tracing                 who watches it
     5 afterwards   export  review  merging  report
     6 doors        api  stages  watchers  cli  dataflow  server  workspace  testing

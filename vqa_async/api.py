@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from vqa_async.batches import Batches, Desk, Provider
 from vqa_async.chat import RequestForm
 from vqa_async.client import Forms, Reasks, VLMClient
 from vqa_async.config import Config, Limits, NamedEndpoint, find_api_key, key_variables
@@ -103,6 +104,48 @@ async def open_engine(
                 log.warning(said)
             engine.notify(Notice(said))
         yield engine
+
+
+@contextlib.asynccontextmanager
+async def open_batches(
+    config: Config,
+    *,
+    api_key: str | None = None,
+    transport: Transport | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+) -> AsyncIterator[Batches]:
+    """What hands records to a provider's batch API and takes the answers out; closed with the block.
+
+    Args:
+        config: all options, with one endpoint.
+        api_key, transport: as for ``open_engine``.
+        notify: told in sentences what the user should know.
+
+    Raises:
+        ConfigError: an option cannot work.
+
+    Example:
+        >>> async with open_batches(Config.of(model="gpt-4o-mini")) as batches:
+        ...     await batches.submit("in.jsonl", "out.jsonl")
+        ...     await batches.fetch("out.jsonl", wait=True)
+    """
+    if not all(one.model for one in config.all_endpoints()):
+        raise ConfigError("No model is named: give --model NAME, as the endpoint knows it.")
+    async with contextlib.AsyncExitStack() as stack:
+        if transport is None:
+            transport = await stack.enter_async_context(
+                AiohttpTransport(verify_tls=not config.endpoint.insecure, trust_env=config.endpoint.trust_env)
+            )
+        images = await stack.enter_async_context(await _image_loader(config, stack))
+        pool = EndpointPool(
+            [_endpoint(one, api_key, config.limits) for one in config.all_endpoints()], config.limits
+        )
+        stack.callback(pool.close)
+        client = _client(config, api_key, images, pool, transport, _reasks(config, notify))
+        provider = Provider(pool.endpoints[0], transport, client, config.timeouts, config.retry)
+        if said := _unverified(config):
+            notify(said)
+        yield Batches(Desk(config, client, provider, notify))
 
 
 async def arun(

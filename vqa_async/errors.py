@@ -16,11 +16,13 @@
           EndpointNotFound   stop the run: no chat API at this address
           Rejected           do not retry: content filter, too long, bad image
         ResponseError        200, but not a completion: retry, bounded
+        BatchError           a batch gave no answer: ask live, or in another batch
       BudgetReached          stop the run: it may not cost more, or not take longer
       JournalError           stop the run: the files cannot be trusted
         JournalLocked        another run holds the output
         JournalDamaged       a line was changed or lost; `--repair` mends it
         SettingsChanged      the output was made with other settings
+        BatchesPending       its records wait in batches: fetch them first
         DiskError            the disk is full or failing; finished lines are safe
 
 Two facts steer the engine and are plain attributes, never text to be parsed: ``retryable`` (another
@@ -37,6 +39,8 @@ from typing import Any
 
 __all__ = [
     "AuthError",
+    "BatchError",
+    "BatchesPending",
     "BudgetReached",
     "ConfigError",
     "DiskError",
@@ -253,6 +257,13 @@ class ResponseError(RequestError):
         self.retryable = retryable
 
 
+class BatchError(RequestError):
+    """A batch ended without an answer to this record: expired, cancelled, failed as a whole, or left out."""
+
+    code = "batch_missing"
+    retryable = True
+
+
 class BudgetReached(VQAError):
     """The run has used up what it was given: requests, tokens, money, time. The same command goes on."""
 
@@ -284,6 +295,12 @@ class SettingsChanged(JournalError):
     """The output was made with settings that give other answers."""
 
     code = "settings_changed"
+
+
+class BatchesPending(JournalError):
+    """Records of this output wait in batches: to ask about them live would pay for them twice."""
+
+    code = "batches_pending"
 
 
 class DiskError(JournalError):

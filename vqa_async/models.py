@@ -175,6 +175,7 @@ class Success:
         finished_at: Unix time in seconds.
         request_digest: 128-bit hex digest of the request (texts, parameters, image contents).
         structured: the answer as a JSON value, where it was asked for by a schema of the user's; else None.
+        batch: id of the provider's batch that it came with; "" for an answer that was asked for live.
     """
 
     record: Record
@@ -186,6 +187,7 @@ class Success:
     finished_at: float
     request_digest: str
     structured: Any = None
+    batch: str = ""
 
     ok: Literal[True] = True
 
@@ -209,12 +211,14 @@ class Failure:
         error: the reason; ``error.retryable`` says whether the next run tries again.
         attempts: requests sent for it (0: it never left this machine).
         finished_at: Unix time in seconds.
+        batch: id of the provider's batch that it failed in, "" where it was asked live.
     """
 
     record: Record
     error: VQAError
     attempts: int
     finished_at: float
+    batch: str = ""
 
     ok: Literal[False] = False
 

@@ -24,9 +24,10 @@ import ssl
 import time
 import urllib.request
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -79,6 +80,36 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
+class FileBody:
+    """A body with a file in it that is too large for memory: read piece by piece as it is sent.
+
+    Iterated over, it is read from the start again, so that a request can be sent once more.
+
+    Attributes:
+        before: bytes ahead of the content of the file.
+        path: the file.
+        after: bytes behind it.
+        size: bytes in all.
+    """
+
+    before: bytes
+    path: Path
+    after: bytes
+    size: int
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.before
+        with self.path.open("rb") as file:
+            while piece := file.read(_FILE_PIECE):
+                yield piece
+        yield self.after
+
+
+_FILE_PIECE = 1 << 18
+"""Small enough that even a slow line takes one before it would count as stalled."""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request.
 
@@ -95,6 +126,9 @@ class Request:
         that has
             begun; it ends somewhere between once and twice that.
         phase: kept up to date while the request is under way.
+        file: what is sent in place of ``body``, where that is too large for memory.
+        into: takes the content of a reply of status 200, piece by piece, whose ``body`` is empty then. Called
+            from the event loop.
     """
 
     url: str
@@ -107,6 +141,8 @@ class Request:
     method: Literal["GET", "POST"] = "POST"
     stall_timeout_s: float = 60.0
     phase: Phase = field(default_factory=lambda: Phase(Phase.CONNECTING, 0.0), repr=False, compare=False)
+    file: FileBody | None = None
+    into: Callable[[bytes], object] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +169,7 @@ class Transport(Protocol):
 class _PiecesPayload(payload.Payload):
     """A body of known length that is written piece by piece, without joining or copying."""
 
-    def __init__(self, pieces: tuple[bytes, ...], size: int, phase: Phase) -> None:
+    def __init__(self, pieces: Iterable[bytes], size: int, phase: Phase) -> None:
         super().__init__(pieces, content_type="application/json")
         self._size = size
         self._phase = phase
@@ -351,18 +387,45 @@ class AiohttpTransport:
             chunks.append(chunk)
         return b"".join(chunks)
 
+    async def _hand_on(
+        self, reply: aiohttp.ClientResponse, request: Request, into: Callable[[bytes], object]
+    ) -> None:
+        """Read as ``_read`` does, and keep nothing."""
+        inflater = _inflater(reply, request)
+        size = 0
+        while not reply.content.at_eof():
+            request.phase.become(Phase.READING, _now())
+            chunk = await reply.content.readany()
+            while chunk:
+                piece, chunk = _inflated(inflater, chunk, request) if inflater else (chunk, b"")
+                size += len(piece)
+                if size > request.max_response_bytes:
+                    raise _too_large(request)
+                into(piece)
+        if inflater is not None and not inflater.eof:
+            raise _damaged(request)
+
     async def _exchange(self, session: aiohttp.ClientSession, request: Request) -> Response:
         async with session.request(
             request.method,
             _parsed(request.url),
-            data=_PiecesPayload(request.body, request.size, request.phase) if request.body else None,
+            data=_payload(request),
             headers=request.headers,
             allow_redirects=False,
             proxy=self._proxies.proxy_for(request.url) if self._proxies else None,
             timeout=_connect_timeout(request.connect_timeout_s),
         ) as reply:
+            if request.into is not None and reply.status == 200:
+                await self._hand_on(reply, request, request.into)
+                return Response(reply.status, reply.headers, b"")
             raw = await self._read(reply, request)
             return Response(reply.status, reply.headers, _decompress(raw, reply, request))
+
+
+def _payload(request: Request) -> _PiecesPayload | None:
+    if request.file is not None:
+        return _PiecesPayload(request.file, request.file.size, request.phase)
+    return _PiecesPayload(request.body, request.size, request.phase) if request.body else None
 
 
 @functools.lru_cache(maxsize=16)
@@ -423,15 +486,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def _decompress(raw: bytes, reply: aiohttp.ClientResponse, request: Request) -> bytes:
-    """The body as sent, or inflated up to the cap. No encoding is asked for, but some servers use one."""
-    encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
-    if encoding in ("identity", ""):
+    """The body as sent, or inflated up to the cap."""
+    inflater = _inflater(reply, request)
+    if inflater is None:
         return raw
-    if encoding not in ("gzip", "deflate"):
-        raise _wire_error(
-            "protocol", f"replied in the encoding {encoding[:40]!r}, which was not asked for", request
-        )
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32 if encoding == "gzip" else zlib.MAX_WBITS)
     body = b""
     broken = False
     try:
@@ -441,8 +499,38 @@ def _decompress(raw: bytes, reply: aiohttp.ClientResponse, request: Request) -> 
     if len(body) > request.max_response_bytes:
         raise _too_large(request)
     if broken or not inflater.eof:
-        raise _wire_error("protocol", "sent a compressed reply that is damaged", request)
+        raise _damaged(request)
     return body
+
+
+def _inflater(reply: aiohttp.ClientResponse, request: Request) -> zlib._Decompress | None:
+    """What inflates the reply, None for one that is as it is. No encoding is asked for, but some servers use
+    one."""
+    encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()
+    if encoding in ("identity", ""):
+        return None
+    if encoding not in ("gzip", "deflate"):
+        raise _wire_error(
+            "protocol", f"replied in the encoding {encoding[:40]!r}, which was not asked for", request
+        )
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32 if encoding == "gzip" else zlib.MAX_WBITS)
+
+
+def _inflated(inflater: zlib._Decompress, chunk: bytes, request: Request) -> tuple[bytes, bytes]:
+    """The next piece of what ``chunk`` inflates to, and what is left of ``chunk``."""
+    broken = False
+    piece = b""
+    try:
+        piece = inflater.decompress(chunk, _FILE_PIECE)
+    except zlib.error:
+        broken = True
+    if broken:
+        raise _damaged(request)
+    return piece, inflater.unconsumed_tail
+
+
+def _damaged(request: Request) -> TransportError:
+    return _wire_error("protocol", "sent a compressed reply that is damaged", request)
 
 
 def _too_large(request: Request) -> TransportError:

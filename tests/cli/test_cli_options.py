@@ -38,7 +38,7 @@ def settings_of(output: Path) -> dict[str, Any]:
 
 def help_of(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("COLUMNS", "100")
-    assert run_command([command, "--help"]) == 0
+    assert run_command([*command.split(), "--help"]) == 0
     return capsys.readouterr().out
 
 
@@ -49,13 +49,17 @@ def flag(option: str) -> str:
 # --- help ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("command", ["run", "batch submit"])
 def test_every_option_is_a_flag_of_run_once_with_help(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever config has, `run --help` has, one time, with a text."""
+    """Whatever config has, `run --help` has, one time, with a text; `batch submit` has what is
+    for batches in place of what watches a run."""
     line = re.compile(r"^│ \*? *(--[a-z-]+)(?: -\w)?(?: [A-Z|]+(?:\.\.\.)?)? {2,}\S", re.MULTILINE)
-    flags = line.findall(help_of("run", capsys, monkeypatch))
-    assert [option for option in option_groups() if flags.count(flag(option)) != 1] == []
+    flags = line.findall(help_of(command, capsys, monkeypatch))
+    others = "batches" if command == "run" else "observability"
+    wanted = [name for name, group in option_groups().items() if group != others]
+    assert [option for option in wanted if flags.count(flag(option)) != 1] == []
     assert len(flags) == len(set(flags))
 
 

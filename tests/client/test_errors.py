@@ -67,11 +67,13 @@ FLAGS = {
     "EndpointNotFound": (True, True),
     "Rejected": (False, False),
     "ResponseError": (True, False),
+    "BatchError": (True, False),
     "BudgetReached": (True, True),
     "JournalError": (False, True),
     "JournalLocked": (False, True),
     "JournalDamaged": (False, True),
     "SettingsChanged": (False, True),
+    "BatchesPending": (False, True),
     "DiskError": (False, True),
 }
 

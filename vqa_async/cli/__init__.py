@@ -7,6 +7,7 @@
     checking       `check`: its `findings` in the input, `asking` the endpoints, the `projection` onto a run
     standing       `status`
     exporting      `export`
+    batching       `batch`: submit, status, fetch, cancel
     last_input     the input of the last run, read once more for these two
     demonstration  `demo`
     serving        `serve`

@@ -567,3 +567,9 @@ app.command(  # by name: its options live with the server, which only this comma
     sort_key=6,
     default_parameter=Parameter(negative_bool=("no-",)),
 )
+app.command(  # by name, as is `serve`
+    "vqa_async.cli.batching:batch",
+    name="batch",
+    help="Hand records to a provider's batch API, and fetch the answers later at a lower price.",
+    sort_key=4,
+)

@@ -17,7 +17,7 @@ from cyclopts.config import Dict, Env
 from vqa_async.config import NamedEndpoint, option_groups
 from vqa_async.errors import ConfigError
 
-_LAYERED = ("run", "check", "verify", "quality")
+_LAYERED = ("run", "check", "verify", "quality", "batch")
 _ENDPOINTS = "endpoints"
 _OF_RUN = ("output", "limit", "format", "json", "quiet", "dashboard")
 """Options of `run` that a settings file may hold though they are no part of a Config."""
@@ -32,7 +32,9 @@ def layers(arguments: Sequence[str]) -> tuple[Any, ...]:
     if not arguments or arguments[0] not in _LAYERED:
         return ()
     found: list[Any] = [Env("VQA_", command=False, show=False)]
-    if url := os.environ.get("OPENAI_BASE_URL", "").strip():
+    # Where batches are is written down when they are submitted: a shell's address may be another by then.
+    is_decided = arguments[0] == "batch" and "submit" not in arguments[1:2]
+    if not is_decided and (url := os.environ.get("OPENAI_BASE_URL", "").strip()):
         found.append(_values({"base_url": [url]}, "OPENAI_BASE_URL"))
     if path := _config_path(arguments):
         content = _read_settings(path)

@@ -69,6 +69,8 @@ def _lines(found: Survey, left: int | None) -> list[str]:
         f"Left       {_shown_left(found, left)}",
         f"Tokens     {found.prompt_tokens:,} in, {found.completion_tokens:,} out",
     ]
+    if found.in_batches:
+        lines.append(f"Batches    {found.in_batches:,} records wait in batches; see 'vqa-async batch status'")
     if found.failed:
         lines.append(f"Next run   tries {found.retryable:,} of the failed again; --retry-failed tries all")
     if reason:
@@ -86,6 +88,7 @@ def _facts(found: Survey, left: int | None) -> dict[str, Any]:
         "failed": found.failed,
         "failures_by_type": dict(found.failures_by_type),
         "retryable": found.retryable,
+        "in_batches": found.in_batches,
         "left": left,
         "prompt_tokens": found.prompt_tokens,
         "completion_tokens": found.completion_tokens,

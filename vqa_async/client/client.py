@@ -14,7 +14,8 @@ import math
 import random
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from vqa_async.chat import RequestForm
+from vqa_async.chat import Body, RequestForm
 from vqa_async.client.course import (
     BUDGET,
     JOURNAL,
@@ -36,7 +37,7 @@ from vqa_async.client.course import (
 )
 from vqa_async.client.exchange import Exchange
 from vqa_async.client.hedging import HedgedExchange
-from vqa_async.client.reasking import Reasks
+from vqa_async.client.reasking import NotGood, Reasks
 from vqa_async.client.secrets import Secrets
 from vqa_async.config import Budget, Limits, RetryPolicy, Timeouts
 from vqa_async.endpoints import EndpointPool, EndpointState
@@ -283,6 +284,61 @@ class VLMClient:
             request_digest=course.body.digest,
             structured=structured,
         )
+
+    @asynccontextmanager
+    async def prepared(self, record: Record) -> AsyncIterator[Body]:
+        """The request for ``record`` as it would be sent first, for as long as the block lasts.
+
+        Raises:
+            VQAError: it cannot be made; nothing hangs on the error.
+        """
+        course = Course(record, None, lambda: False, lambda _: None, self.spending)
+        async with AsyncExitStack() as stack:
+            try:
+                preparing = self._images.prepare(record.images, record.folder)
+                course.images = await stack.enter_async_context(preparing)
+                body = self._first_body(course)
+            except VQAError as error:
+                raise self._settled(error, course) from None
+            except Exception as error:
+                raise self._settled(_unexpected(error), course) from None
+            yield body
+
+    def _first_body(self, course: Course) -> Body:
+        record = course.record
+        if self._reasks is None:
+            return self._form.body(record.messages, course.images, record.asked)
+        return self._reasks.first_body(course)
+
+    def reading(
+        self, record: Record, response: Response, *, digest: str, endpoint: EndpointState, latency_s: float
+    ) -> Result:
+        """What ``response`` is for ``record``, where it came by another way than ``complete``.
+
+        Args:
+            record: what was asked; its messages are not needed.
+            response: the reply.
+            digest: that of the request.
+            endpoint: who replied.
+            latency_s: how long that took.
+        """
+        course = Course(record, None, lambda: False, lambda _: None, self.spending)
+        course.count, course.first_at = 1, self._pool.now() - latency_s
+        course.body = Body((), 0, digest, 0, 0)
+        if self._reasks is not None:
+            self._reasks.begin(course)
+        error: VQAError
+        try:
+            return self._success(self.read(response), course, endpoint, latency_s)
+        except NotGood as answer:
+            error = answer.error
+        except VQAError as reason:
+            error = reason
+        if isinstance(error, RequestError):
+            error.endpoint = endpoint.url
+            # Live it would be asked again at once: so whoever asks live next may.
+            error.retryable |= self._reasks is not None and self._reasks.would_ask_again(course, error)
+        return Failure(record, self._settled(error, course), 1, time.time())
 
     def _settled(self, error: VQAError, course: Course) -> VQAError:
         """``error`` with its facts complete, no secret in any of them, and nothing hanging on it."""

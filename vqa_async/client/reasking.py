@@ -119,7 +119,7 @@ class Reasks:
         Raises:
             RequestError: the record has no answer that is good enough.
         """
-        course.asking = Asking(course.record)
+        self.begin(course)
         while True:
             course.body, course.once = self._asking(course).body(course, self.forms, self.forms.best())
             try:
@@ -134,6 +134,20 @@ class Reasks:
                     raise
                 self._ask_again(course, NotGood(error, room=room))
             course.endpoint = None  # it has done nothing for which another would be better
+
+    def begin(self, course: Course) -> None:
+        """Nothing of ``course`` was asked yet."""
+        course.asking = Asking(course.record)
+
+    def first_body(self, course: Course) -> Body:
+        """What ``course`` is to be asked first."""
+        self.begin(course)
+        return self._asking(course).body(course, self.forms, self.forms.best())[0]
+
+    def would_ask_again(self, course: Course, error: RequestError) -> bool:
+        """Whether it is for want of room that there is no answer, and there is more."""
+        is_cut_off = isinstance(error, ResponseError) and error.cut_off
+        return is_cut_off and self._more_room(course, Usage()) is not None
 
     def _ask_again(self, course: Course, answer: NotGood) -> None:
         """Change what is asked, so that a better answer may come; else raise the error that this one is."""

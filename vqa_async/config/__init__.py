@@ -34,7 +34,7 @@ from vqa_async.config.endpoints import (
 from vqa_async.config.images import ImageOptions
 from vqa_async.config.pace import Budget, Limits, RetryPolicy, Timeouts
 from vqa_async.config.quality import BASIC_CHECKS, EXTRA_CHECKS, RUN_CHECKS, Quality, Verification
-from vqa_async.config.results import JournalOptions, LogLevel, Observability
+from vqa_async.config.results import BatchOptions, JournalOptions, LogLevel, Observability
 from vqa_async.config.rows import Columns, InputFormat, Selection
 from vqa_async.config.whole import Config, option_classes, option_groups
 
@@ -47,6 +47,7 @@ __all__ = [
     "RUN_CHECKS",
     "SET_BY_ENGINE",
     "Answers",
+    "BatchOptions",
     "Budget",
     "Columns",
     "Config",

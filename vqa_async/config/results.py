@@ -26,6 +26,9 @@ class JournalOptions:
     allow_changed_settings: bool = False
     """Resume although the output was made with other settings."""
 
+    despite_batches: bool = False
+    """Also ask about records that wait in a batch, which are then paid for twice; the first answer counts."""
+
     repair: bool = False
     """Move damaged lines of the output to OUT.damaged.jsonl and run their records again."""
 
@@ -35,6 +38,26 @@ class JournalOptions:
             object.__setattr__(self, "retry_failed", tuple(filter(None, (word.strip() for word in words))))
             require(bool(self.retry_failed), "--retry-failed= names no kind of error: name one, or none.")
         require(0 < self.fsync_interval <= 3600, "fsync_interval must be above 0 and at most 3600 seconds.")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What is handed to a provider's batch API at once, and how often it is asked how that stands."""
+
+    batch_requests: int = 50_000
+    """Requests in one batch at most. The default is OpenAI's limit."""
+
+    batch_bytes: int = 200_000_000
+    """Bytes in one file of requests at most. The default is OpenAI's limit of 200 MB, read as decimal: so it
+    holds whichever is meant."""
+
+    batch_poll: float = 60.0
+    """Seconds between two looks at batches that are waited for, at most; the first looks come sooner."""
+
+    def __post_init__(self) -> None:
+        require(self.batch_requests >= 1, "batch_requests must be at least 1.")
+        require(self.batch_bytes >= 1, "batch_bytes must be at least 1.")
+        require(0 < self.batch_poll <= 86_400, "batch_poll must be above 0 and at most a day.")
 
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]

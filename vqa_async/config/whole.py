@@ -12,7 +12,7 @@ from vqa_async.config.endpoints import DEFAULT_BASE_URL, Endpoint, NamedEndpoint
 from vqa_async.config.images import ImageOptions
 from vqa_async.config.pace import Budget, Limits, RetryPolicy, Timeouts
 from vqa_async.config.quality import Quality, Verification
-from vqa_async.config.results import JournalOptions, Observability
+from vqa_async.config.results import BatchOptions, JournalOptions, Observability
 from vqa_async.config.rows import Columns, Selection
 from vqa_async.config.values import require
 from vqa_async.errors import ConfigError
@@ -41,6 +41,7 @@ class Config:
     journal: JournalOptions = field(default_factory=JournalOptions)
     quality: Quality = field(default_factory=Quality, kw_only=True)
     verification: Verification = field(default_factory=Verification, kw_only=True)
+    batches: BatchOptions = field(default_factory=BatchOptions, kw_only=True)
     observability: Observability = field(default_factory=Observability, kw_only=True)
     endpoints: tuple[NamedEndpoint, ...] = ()
 

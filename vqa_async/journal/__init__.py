@@ -6,6 +6,7 @@
     OUT.jsonl.lock       held while a run writes
     OUT.jsonl.torn-<time>  an unfinished end that was cut off
     OUT.damaged.jsonl    lines that `--repair` took out
+    OUT.batches.jsonl    what was handed to a provider's batch API, noted before and after each step
 
 Inside, from the bottom up:
 
@@ -15,11 +16,12 @@ Inside, from the bottom up:
     replacing   files replaced in one step       runfile   settings and state
     mending     cutting, taking out, compacting  journal   one run
     replay      what is finished                 survey    a look from outside
-    kinds       failures called by name
+    kinds       failures called by name                  batch_log  batches that are under way
 """
 
+from vqa_async.journal.batch_log import BatchLog, Part, Submission
 from vqa_async.journal.journal import Journal
 from vqa_async.journal.paths import JournalPaths
 from vqa_async.journal.survey import Survey, survey
 
-__all__ = ["Journal", "JournalPaths", "Survey", "survey"]
+__all__ = ["BatchLog", "Journal", "JournalPaths", "Part", "Submission", "Survey", "survey"]

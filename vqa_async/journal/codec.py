@@ -58,6 +58,8 @@ def encode_success(success: Success, output_key: str) -> bytes:
     }
     if completion.finish_reason == "length":
         meta["truncated"] = True
+    if success.batch:
+        meta["batch"] = success.batch
     if success.record.asked is not None:
         meta |= _own(success.record.asked)
     pairs = [
@@ -83,6 +85,8 @@ def encode_failure(failure: Failure) -> bytes:
         "retryable": failure.error.retryable,
         "finished_at": round(failure.finished_at, 3),
     }
+    if failure.batch:
+        meta["batch"] = failure.batch
     if failure.record.asked is not None:
         meta |= _own(failure.record.asked)
     return _line(failure.record.row, {"error": describe(failure.error, failure.attempts)}, meta)

@@ -14,6 +14,7 @@ from typing import Any
 from vqa_async.config import Config
 from vqa_async.errors import DiskError
 from vqa_async.journal import runfile
+from vqa_async.journal.batch_log import BatchLog
 from vqa_async.journal.codec import encode_failure, encode_success
 from vqa_async.journal.kinds import Kinds
 from vqa_async.journal.lock import claim, claimed, locked
@@ -36,10 +37,12 @@ class Journal:
         output: path of OUT.jsonl.
         config: all options; those that change answers are compared with those of earlier runs.
         source: the input's name, for the run file.
+        is_of_batches: whether who opens it takes care of the records that wait in batches.
 
     Raises (on entering):
         ConfigError: the output's folder is missing or cannot be written.
         JournalLocked: another run holds the output.
+        BatchesPending: records of the output wait in batches.
         SettingsChanged: the output was made with other settings.
         JournalDamaged: a finished line is not as it was written.
         DiskError: the disk is full or failing.
@@ -53,7 +56,9 @@ class Journal:
         source: str,
         limit: int | None = None,
         format: str = "auto",
+        is_of_batches: bool = False,
     ) -> None:
+        self._may_wait = is_of_batches or config.journal.despite_batches
         self.paths = JournalPaths.of(output)
         self._options = config.journal
         self._settings = config.answer_settings() | wording(config)
@@ -92,6 +97,8 @@ class Journal:
     def _open(self, stack: contextlib.AsyncExitStack) -> tuple[AppendFile, ...]:
         with self.paths.usable():
             warning = stack.enter_context(locked(self.paths.lock, self.paths.successes))
+            if not self._may_wait:
+                BatchLog(self.paths.batches).require_none_pending(self.paths.successes)
             with claimed(self.paths.successes):
                 before = self._load_run()
                 self._replayed = self._replay(is_known=before is not None)

@@ -9,7 +9,8 @@ from vqa_async.errors import ConfigError, VQAError
 from vqa_async.journal.codec import decode_line
 
 _CODES = """
-    bad_data_uri bad_id bad_image bad_image_reference bad_record bad_url connect content_filter
+    bad_data_uri bad_id bad_image bad_image_reference bad_record bad_url batch_cancelled batch_expired
+    batch_failed batch_missing connect content_filter
     content_policy_violation context_length_exceeded dns duplicate_id empty_response file_not_found
     forbidden format_not_allowed html_response image_count image_too_large internal invalid_text
     item_too_long line_too_long malformed_content malformed_response no_conversation no_user_turn not_a_file

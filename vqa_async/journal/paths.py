@@ -24,6 +24,7 @@ class JournalPaths:
     run: Path
     lock: Path
     damaged: Path
+    batches: Path
 
     @classmethod
     def of(cls, output: str | os.PathLike[str]) -> JournalPaths:
@@ -48,6 +49,7 @@ class JournalPaths:
             run=out.with_name(f"{stem}.run.json"),
             lock=out.with_name(f"{out.name}.lock"),
             damaged=out.with_name(f"{stem}.damaged.jsonl"),
+            batches=out.with_name(f"{stem}.batches.jsonl"),
         )
 
     @contextmanager
@@ -60,7 +62,11 @@ class JournalPaths:
         """
         try:
             self._require_folder()
-            for path in (self.failures, self.damaged):  # the output's own links are resolved already
+            for path in (
+                self.failures,
+                self.damaged,
+                self.batches,
+            ):  # the output's own links are resolved already
                 if path.is_symlink():
                     raise ConfigError(
                         f"The output {path} is a link, and nothing is written through one. "

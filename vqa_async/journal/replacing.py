@@ -38,6 +38,16 @@ def replaced(path: Path, *, mark: str = "") -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+def open_fresh(path: Path) -> BinaryIO:
+    """A new file at ``path``, in place of whatever is there; a link that was planted there is not followed.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, _FLAGS, 0o666), "wb", buffering=1 << 20)
+
+
 def _copy_mode(path: Path, fresh: Path) -> None:
     try:
         fresh.chmod(path.stat().st_mode & 0o7777)

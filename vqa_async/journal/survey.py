@@ -9,6 +9,7 @@ from typing import Any
 
 from vqa_async.errors import InputError
 from vqa_async.journal import runfile
+from vqa_async.journal.batch_log import BatchLog
 from vqa_async.journal.codec import LineMeta, decode_line, meta_fields
 from vqa_async.journal.lock import is_locked
 from vqa_async.journal.paths import JournalPaths
@@ -27,6 +28,7 @@ class Survey:
         failures_by_type: failed records by error code; of each record only the newest failure counts.
         retryable: how many of them the next run tries again.
         prompt_tokens, completion_tokens: over all answers in the output.
+        in_batches: records that wait in batches.
         unreadable: damaged lines; an unfinished end is none, for the next run mends it by itself.
         answered_in_run: answers since the last run began.
     """
@@ -38,6 +40,7 @@ class Survey:
     retryable: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    in_batches: int = 0
     unreadable: int = 0
     answered_in_run: int = 0
 
@@ -62,6 +65,7 @@ def survey(paths: JournalPaths) -> Survey:
         result = Survey(runfile.load(paths.run) or {}, is_locked(paths.lock))
         _read_successes(paths.successes, result)
         _read_failures(paths.failures, result)
+        result.in_batches = sum(part.requests for part in BatchLog(paths.batches).pending)
     except OSError as error:
         raise InputError(f"The output {paths.successes} cannot be read: {error.strerror}.") from None
     return result

@@ -22,6 +22,9 @@ and behaves badly to order (latency, limits, errors, broken replies).
     statistics  counters
     refusals    errors as OpenAI sends them
     replies     ways to send a reply, proper and not
+    files       files that were uploaded, on disk
+    batches     batches of requests, and their results
+    batch_routes  the routes of both
     app         the routes
     running     the socket: running_server, serve_forever
 """

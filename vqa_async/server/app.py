@@ -18,6 +18,8 @@ from aiohttp import web
 
 from vqa_async.errors import ImageError
 from vqa_async.server.answers import measured_pairs, plain_text, render, undecoded_pairs
+from vqa_async.server.batch_routes import BatchRoutes
+from vqa_async.server.batches import CHAT_PATH
 from vqa_async.server.completion import Written, completion_body, count_prompt, estimate_prompt, write
 from vqa_async.server.faults import WRONG_JSON, Fault, Faults
 from vqa_async.server.gallery import Gallery
@@ -30,8 +32,6 @@ from vqa_async.server.refusals import Refusal, ordered_error
 from vqa_async.server.replies import HANG_UP, Manner, Reply, deliver, refused
 from vqa_async.server.seats import Seats
 from vqa_async.server.statistics import ServerStatistics, Statistics, Visit
-
-CHAT_PATH = "/v1/chat/completions"
 
 _MEASURES = {"x-vqa-async": "measures pixels, is not a model"}
 _READS = {"x-vqa-async": "measures pixels and reads text, is not a vision model"}
@@ -51,6 +51,7 @@ class PixelEndpoint:
         self._rates = Rates(options)
         self._seats = Seats(options)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._batches = BatchRoutes(options, self._check_key, self._answer_line)
 
     async def __aenter__(self) -> PixelEndpoint:
         if self._options.ocr:
@@ -64,6 +65,7 @@ class PixelEndpoint:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._batches.close()
         self._gallery.close()
 
     def application(self) -> web.Application:
@@ -75,6 +77,7 @@ class PixelEndpoint:
         app.router.add_get("/health", self._health)
         app.router.add_get("/stats", self._stats)
         app.router.add_post("/stats/reset", self._reset)
+        self._batches.add_to(app)
         app.router.add_route("*", "/{path:.*}", self._unknown)
         return app
 
@@ -162,6 +165,17 @@ class PixelEndpoint:
         if rest > 0:
             await asyncio.sleep(rest)
         return self._reply(completion_body(written, question.model), fault)
+
+    async def _answer_line(self, body: bytes) -> tuple[int, bytes]:
+        """Status and body for a request of a batch, which has its own pace and passes no rate limit."""
+        fault = self._faults.draw()
+        try:
+            if fault.kind == "status":
+                raise ordered_error(fault.status, 0.0)
+            question = read_question(body, self._options)
+            return 200, completion_body(await self._write(question), question.model)
+        except Refusal as refusal:
+            return refusal.status, refusal.body()
 
     async def _write(self, question: Question) -> Written:
         if self._options.decode:

@@ -113,6 +113,21 @@ class ServerOptions:
     drip_rate: float = 1.0
     """Share of replies that drip, where drip is set."""
 
+    batch_max_requests: int = 50_000
+    """Requests that an input file of a batch may have. The default is OpenAI's."""
+
+    batch_max_bytes: int = 200_000_000
+    """Bytes that an input file of a batch may have. The default is OpenAI's 200 MB."""
+
+    batch_delay: float = 0.0
+    """Seconds that a batch is in progress before its requests are answered."""
+
+    batch_expiry: float = 0.0
+    """Share of the requests of each batch for which its time does not suffice: it ends as expired."""
+
+    batch_missing_rate: float = 0.0
+    """Share of the requests of batches that are in neither file of results."""
+
     seed: int = 0
     """Seed of faults and latencies: the same seed gives the same sequence of each."""
 
@@ -149,9 +164,11 @@ class ServerOptions:
         _require(self.decode or not self.ocr, "ocr reads decoded images: leave out --no-decode.")
         _require(self.max_images >= 0, "max_images must not be negative.")
         _require(self.max_body_bytes >= 1024, "max_body_bytes must be at least 1024.")
+        _require(self.batch_max_requests >= 1, "batch_max_requests must be at least 1.")
+        _require(self.batch_max_bytes >= 1, "batch_max_bytes must be at least 1.")
 
     def _check_pace(self) -> None:
-        for name in ("latency", "latency_spread", "tokens_per_second", "retry_after", "drip"):
+        for name in ("latency", "latency_spread", "tokens_per_second", "retry_after", "drip", "batch_delay"):
             value = getattr(self, name)
             _require(math.isfinite(value) and 0 <= value < 1e6, f"{name} must be a number, 0 or more.")
         for name in ("max_concurrency", "knee", "rpm", "tpm"):
@@ -169,7 +186,8 @@ class ServerOptions:
         }
         for name, rate in rates.items():
             _require(0 <= rate <= 1, f"{name} must be from 0 to 1.")
-        _require(0 <= self.wrong_json_rate <= 1, "wrong_json_rate must be from 0 to 1.")
+        for name in ("wrong_json_rate", "batch_expiry", "batch_missing_rate"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must be from 0 to 1.")
         # A request has one fault at most, so their shares add up. Dripping is no fault: the reply is whole.
         total = sum(rates.values()) - self.drip_rate + sum(self.error_rates().values())
         _require(total <= 1 + 1e-9, f"The fault rates add up to {total:g}; together they must not exceed 1.")

@@ -26,6 +26,7 @@ _GROUPS = {
     "Budget": ("budget",),
     "Images": ("images",),
     "Results and resuming": ("journal",),
+    "Batches": ("batches",),
     "Checked answers": ("quality", "verification"),
     "Watched from outside": ("observability",),
 }
