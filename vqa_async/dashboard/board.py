@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
@@ -72,7 +73,7 @@ class Dashboard:
         except OSError as error:
             await self._runner.cleanup()
             raise ConfigError(
-                f"The dashboard cannot listen on {_HOST} port {self._port}: {error.strerror}. "
+                f"The dashboard cannot listen on {_HOST} port {self._port}: {_reason(error)}. "
                 "Give another port, or --dashboard alone for a free one."
             ) from None
         except OverflowError:
@@ -118,3 +119,8 @@ class Dashboard:
         if self._now() - self._asked_at < _LOOKS_ON_S:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), _FAREWELL_S)
+
+
+def _reason(error: OSError) -> str:
+    """The system's word for it: asyncio's has the address in it once more."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
