@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import ceiling, images, journal, latency_bound, memory, peers, start
+from benchmarks import ceiling, images, journal, latency_bound, memory, peers, report, start
 from benchmarks.harness import store, table
 
 Check = tuple[str, float, str, float]
@@ -36,6 +36,8 @@ def parts(quick: bool, pythons: list[str]) -> dict[str, tuple[Any, dict[str, Any
         "memory": (memory, {"rounds": 5}),
         "journal": (journal, {"full": not quick}),
     }
+    if report.CHROMIUM:
+        found["report"] = (report, {})
     return found | {"peers": (peers, {"pythons": pythons})} if pythons else found
 
 

@@ -21,14 +21,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Who may import what from outside; everyone may use the standard library and orjson.
 DOORS = {
-    "aiohttp": {"transport", "server"},
+    "aiohttp": {"transport", "server", "dashboard"},  # a page of our own is served by what is there already
     "yarl": {"transport"},
     "PIL": {"images", "server", "workspace"},  # the engine's images; the endpoint's eyes; the sample's brush
     "pillow_heif": {"images"},
     "rapidocr": {"server"},
     "onnxruntime": {"server"},
     "numpy": {"server"},
-    "pybase64": {"images", "server", "export"},
+    "pybase64": {"images", "server", "export", "report", "dashboard"},
     "pyarrow": {"export", "sources", "dataflow", "distributed"},
     "ray": {"distributed"},
     "xxhash": {"images"},
@@ -38,7 +38,7 @@ DOORS = {
     "backports": {"sources"},
     "datasets": {"sources"},
     "filelock": {"journal"},
-    "jinja2": {"prompts"},
+    "jinja2": {"prompts", "report"},
     "cyclopts": {"cli"},
     "rich": {"cli", "watch", "api"},
     "uvloop": {"api"},

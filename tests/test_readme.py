@@ -55,7 +55,7 @@ def test_the_readme_has_commands_of_every_kind() -> None:
     names = {command.split()[0] for command, _ in transcript()}
     assert names >= {"vqa-async", "scripts/demo", "scripts/test"}
     subcommands = {c.split()[1] for c, _ in transcript() if c.startswith("vqa-async")}
-    assert subcommands == {"init", "serve", "demo", "check", "run", "export", "status", "prompts"}
+    assert subcommands == {"init", "serve", "demo", "check", "run", "export", "report", "status", "prompts"}
 
 
 @pytest.mark.slow

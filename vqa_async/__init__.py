@@ -10,8 +10,9 @@ The map. Imports go downwards only; errors, models and keytable are free to all.
     3 one record   client  preflight
     4 one run      events  engine  batches  watch
                    logbook  metrics  tracing                 who watches it
-    5 afterwards   export  review  merging
+    5 afterwards   export  review  merging  report
     6 doors        api  stages  watchers  cli  dataflow  distributed  server  workspace  testing
+                   dashboard
 
 Names are loaded when they are first used, so importing the package costs next to nothing and loads neither
 the HTTP client nor the imaging library.

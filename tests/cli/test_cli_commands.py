@@ -270,7 +270,9 @@ def test_demo_answers_each_image_by_what_it_shows(tmp_path: Path) -> None:
     """Exit code 0, two paths on stdout, and in the export every answer fits the image it stands with."""
     done = vqa_async("demo", "demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(Path("demo/out.jsonl")), str(Path("demo/out.json"))]
+    assert done.stdout.splitlines() == [
+        str(Path("demo") / name) for name in ("out.jsonl", "out.json", "report.html")
+    ]
     rows = json.loads((tmp_path / "demo/out.json").read_bytes())
     data = tmp_path / "demo/data/image_vqa"
     asked = json.loads((data / "sample_data.json").read_bytes())

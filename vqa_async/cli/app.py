@@ -43,6 +43,7 @@ from vqa_async.config import (
 )
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
 from vqa_async.export.options import ExportOptions
+from vqa_async.report.options import ReportOptions
 
 Input = Annotated[str, Parameter(env_var=())]
 
@@ -63,6 +64,8 @@ _typed = ContextVar("_typed", default="")
 
 _MIB = 1 << 20
 _MAY_BE_BARE = ("--retry-failed", "--drop-flagged", "--failures")
+_DASHBOARD = "--dashboard"
+"""Its value is a number, if it has one: so what follows it is told from an INPUT."""
 
 
 app = App(
@@ -136,9 +139,13 @@ def run_command(arguments: Sequence[str]) -> int:
 def _bare(arguments: Sequence[str]) -> list[str]:
     """Flags that may go without their value get one, or the CLI library would take the next word for it."""
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
-    return [
+    words = [
         f"{word}=true" if word in _MAY_BE_BARE and at < end else word for at, word in enumerate(arguments)
     ]
+    for at, word in enumerate(words[:end]):
+        if word == _DASHBOARD and not (at + 1 < end and words[at + 1].isdecimal()):
+            words[at] = f"{_DASHBOARD}=0"
+    return words
 
 
 def _dash_last(arguments: Sequence[str]) -> list[str]:
@@ -198,6 +205,7 @@ def run(
     json: Annotated[bool, Parameter(group=_RESULTS)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
     events: Annotated[Literal["text", "json"], Parameter(group=_RESULTS)] = "text",
+    dashboard: Annotated[int | None, Parameter(group=_RESULTS)] = None,
     journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
     quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
     verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
@@ -225,6 +233,9 @@ def run(
         Print the summary as JSON on stdout.
     quiet
         Say only what needs attention.
+    dashboard
+        Also show the run on a live page, on this machine alone, at this port or (bare, or 0) a free one. Its
+        address, which holds a secret, is said when the run starts.
     verbose
         Short for --log-level: -v is info, -vv is debug.
     events
@@ -253,14 +264,16 @@ def run(
         observability=louder(observability, verbose),
         distribution=distribution,
     )
+    named_output = shard_named(output, selection)
     return run_job(
         options,
         input,
-        shard_named(output, selection),
+        named_output,
         limit=limit,
         format=format,
         json=json,
         quiet=quiet,
+        dashboard=dashboard,
         events=events,
         again=_typed.get(),
     )
@@ -544,6 +557,38 @@ def export(
 
 
 @app.command(
+    sort_key=3,
+    group=LOOK,
+    help_epilogue=examples(
+        "vqa-async report out.jsonl -o report.html",
+        "vqa-async report out.jsonl -o report.html --sample 500",
+    ),
+)
+def report(
+    source: Annotated[Path, Parameter(env_var=())],
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o", env_var=())] = Path("report.html"),
+    options: Annotated[ReportOptions, Parameter(name="*")] = ReportOptions(),
+) -> int:
+    """Write one page to look through an output: figures, plots, every record with its images.
+
+    It opens in any browser, loads nothing from anywhere, and takes your decisions by key,
+    as a file for 'vqa-async export --decisions FILE'.
+
+    Parameters
+    ----------
+    source
+        OUT.jsonl of a run, finished or going on.
+    output
+        Page to write.
+    """
+    from vqa_async.cli.reporting import make_report
+
+    return make_report(source, output, options)
+
+
+@app.command(
     sort_key=7,
     group=RUN,
     help_epilogue=examples(
@@ -603,7 +648,8 @@ def init(folder: Annotated[Path, Parameter(env_var=())] = Path(), /) -> int:
 def demo(folder: Annotated[Path, Parameter(env_var=())] = Path("demo"), /, *, ocr: bool = False) -> int:
     """Try it on sample data: no key, no network.
 
-    Starts the embedded endpoint, runs the sample data through it and exports the answers.
+    Starts the embedded endpoint, runs the sample data through it, exports the answers and writes
+    a page to look through them.
 
 
     Parameters

@@ -1,4 +1,4 @@
-"""`vqa-async demo`: the whole way, from sample images to an exported file, on this machine alone."""
+"""`vqa-async demo`: the whole way, from sample images to a data set and a page, on this machine alone."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from vqa_async.cli.texts import ending, exit_code
 from vqa_async.engine import RunSummary
 from vqa_async.errors import ConfigError
 from vqa_async.export import export
+from vqa_async.report import write_report
 from vqa_async.server import running_server
 from vqa_async.watch.display import Display
 from vqa_async.watch.saying import say_as_it_is
@@ -28,7 +29,7 @@ _NO_VISION_MODEL = (
 
 
 def run_demo(folder: Path, *, ocr: bool = False) -> int:
-    """Make the workspace, answer the sample data, export it; returns the exit code.
+    """Make the workspace, answer the sample data, export it, write the report; returns the exit code.
 
     With ``ocr`` the text on the images is read too, and the pictures with much text are asked about. That has
     an output of its own: what was answered without it is not answered again.
@@ -43,9 +44,11 @@ def run_demo(folder: Path, *, ocr: bool = False) -> int:
     create_workspace(folder)
     name = "ocr" if ocr else "out"
     output, exported = folder / f"{name}.jsonl", folder / f"{name}.json"
+    page = folder / ("ocr.html" if ocr else "report.html")
     source = folder / DATA / "*.json" if ocr else folder / SAMPLE
     summary = run_sync(lambda: _answer(source, output, console, ocr=ocr))
     export(output, exported)
+    write_report(output, page)
     for line in ending(summary):
         say_as_it_is(console, line)
     say(console, _NO_VISION_MODEL if ocr else _NO_MODEL)
@@ -53,6 +56,7 @@ def run_demo(folder: Path, *, ocr: bool = False) -> int:
     say(console, f"vqa-async run {sample} -o answers.jsonl --base-url http://HOST/v1 --model NAME")
     emit(output)
     emit(exported)
+    emit(page)
     return exit_code(summary)
 
 

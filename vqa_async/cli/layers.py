@@ -19,7 +19,7 @@ from vqa_async.errors import ConfigError
 
 _LAYERED = ("run", "check", "verify", "quality", "batch")
 _ENDPOINTS = "endpoints"
-_OF_RUN = ("output", "limit", "format", "json", "quiet")
+_OF_RUN = ("output", "limit", "format", "json", "quiet", "dashboard")
 """Options of `run` that a settings file may hold though they are no part of a Config."""
 
 

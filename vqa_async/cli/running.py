@@ -12,6 +12,7 @@ from rich.console import Console
 from vqa_async.api import open_engine, run_sync
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.exits import EXIT_STOPPED
+from vqa_async.cli.live_page import Watching, beside
 from vqa_async.cli.logging import logged
 from vqa_async.cli.reviewing import review_line
 from vqa_async.cli.signals import Interrupts, interrupts
@@ -19,6 +20,7 @@ from vqa_async.cli.startup import raise_descriptor_limit
 from vqa_async.cli.texts import as_json, ending, exit_code, in_short
 from vqa_async.config import Config
 from vqa_async.engine import Engine, RunSummary
+from vqa_async.errors import ConfigError
 from vqa_async.sources import InputFormat
 from vqa_async.stages import Stages, has_stages
 from vqa_async.watch.display import Display, Form
@@ -46,6 +48,7 @@ def run_job(
     format: InputFormat,
     json: bool,
     quiet: bool,
+    dashboard: int | None = None,
     events: Form = "text",
     again: str = "",
 ) -> int:
@@ -58,17 +61,22 @@ def run_job(
         if config.distribution.engine == "ray":
             from vqa_async.distributed import DistributedRun
 
+            if dashboard is not None:
+                raise ConfigError("--dashboard does not go with --engine ray: look at what Ray serves.")
             distributed = DistributedRun(config, observer=display, watch=display.watching)
             job = distributed.run(input, str(output), limit=limit, format=format)
             return await interruptible(distributed, display, job)
-        async with watched(config, display) as (config, observer):
+        async with (
+            beside(display, console, dashboard) as (watchers, watching),
+            watched(config, watchers) as (config, observer),
+        ):
             if has_stages(config):
-                stages = Stages(config, open_engine, observer=observer, watch=display.watching)
+                stages = Stages(config, open_engine, observer=observer, watch=watching)
                 job = stages.run(input, str(output), limit=limit, format=format, preflight=True)
                 return await interruptible(stages, display, job)
             async with open_engine(config, observer=observer) as engine:
                 return await interruptible(
-                    engine, display, _watched(engine, display, input, str(output), limit, format)
+                    engine, display, _watched(engine, watching, input, str(output), limit, format)
                 )
 
     with logged(config, console) as config:
@@ -145,9 +153,9 @@ async def interruptible(
 
 
 async def _watched(
-    engine: Engine, display: Display, input: str, output: str, limit: int | None, format: InputFormat
+    engine: Engine, watching: Watching, input: str, output: str, limit: int | None, format: InputFormat
 ) -> RunSummary:
-    async with display.watching(engine):
+    async with watching(engine):
         return await engine.run(input, output, limit=limit, format=format, preflight=True)
 
 

@@ -91,7 +91,7 @@ def export_dataset(
     try:
         _refuse_what_is_not_ours(job)
         for path in {*targets.values()}:
-            _sweep(path)
+            sweep(path)
         return job.run()
     except OSError as error:
         raise ConfigError(f"The export {target} cannot be written: {error.strerror}.") from None
@@ -314,8 +314,8 @@ def _followed(target: Path) -> Path:
         raise ConfigError(f"The export {str(target)!r} cannot be a file: {error}.") from None
 
 
-def _sweep(target: Path) -> None:
-    """Remove what exports to ``target`` left that were killed."""
+def sweep(target: Path) -> None:
+    """Remove what exports and reports to ``target`` left that were killed."""
     start, long_ago = f".{target.name}.", time.time() - _LEFT_BEHIND_S
     with os.scandir(target.parent) as entries:
         left = [e for e in entries if e.name.startswith(start) and e.name.endswith(".new")]

@@ -7,6 +7,7 @@
     codec.py     decode, turn, shrink, encode; the only importer of the imaging library
     files.py     a path, data: URI or bytes -> the bytes of the file, read safely
     prepare.py   the bytes of a file -> what goes into the request
+    small.py     small copies for people to look at
     budget.py    bytes in memory at once, first come, first served
     cache.py     encoded images that may be asked for again
     loader.py    all of it for a record, in threads
@@ -18,5 +19,6 @@ from __future__ import annotations
 
 from vqa_async.images.loader import ImageLoader, ImageStatistics
 from vqa_async.images.prepare import CheckedImage, check_image
+from vqa_async.images.small import SmallCopy, small_copy
 
-__all__ = ["CheckedImage", "ImageLoader", "ImageStatistics", "check_image"]
+__all__ = ["CheckedImage", "ImageLoader", "ImageStatistics", "SmallCopy", "check_image", "small_copy"]

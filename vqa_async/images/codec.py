@@ -89,6 +89,10 @@ _QUALITY_STEPS = (85, 75, 60, 45)
 _ROOM = DecodingRoom(512 << 20)
 """One for the process, because its memory is one. Two photos of 30 million pixels at once fit, turned."""
 
+_SMALL_QUALITIES = (85, 70, 55, 40)
+_SMALLEST_SIDE = 64
+"""Below that a copy to look at shows nothing."""
+
 _SHRINK_ROUNDS = 12
 """Each round at least takes a quarter off both sides, so the last is at most 1/24 of the first."""
 
@@ -167,6 +171,48 @@ def recode(data: bytes, header: Header, options: ImageOptions) -> tuple[bytes, H
             format = "JPEG"
             image, kept = _squeeze(image, options)
     return kept, Header(format, image.width, image.height, sendable=True, lossless=format == "PNG")
+
+
+def thumbnail(data: bytes, header: Header, side: int, max_bytes: int) -> tuple[bytes, int, int]:
+    """A small copy for people to look at: upright, on white where it is transparent, as JPEG.
+
+    Args:
+        data: the whole file.
+        header: what is known of it.
+        side: pixels of the longer side at most.
+        max_bytes: kept to by quality first, then by size.
+
+    Returns:
+        The new file, its width and its height.
+
+    Raises:
+        ImageError: it is cut off or damaged.
+    """
+    target = fitting_size(header, ImageOptions(max_side=side))
+    image, box = _opened(data, header, target)
+    with _room_for(image, header, is_remade=True), _damage_translated():
+        image.load()
+        image = _on_white(_presentable(image, header.format))
+        if target != image.size or box:
+            image = image.resize(target, _FILTER, box=box, reducing_gap=2.0)
+        image = _upright(image, header.orientation)
+        return _fitted(image, max_bytes)
+
+
+def _fitted(image: Image.Image, max_bytes: int) -> tuple[bytes, int, int]:
+    """The image at the best quality that fits, else smaller; what never fits is as small as it gets.
+
+    As JPEG: WebP takes fifteen times as long, and of photos this small it makes no smaller files.
+    """
+    while True:
+        for quality in _SMALL_QUALITIES:
+            out = BytesIO()
+            image.save(out, "JPEG", quality=quality, optimize=True)
+            if out.tell() <= max_bytes:
+                return out.getvalue(), image.width, image.height
+        if max(image.size) <= _SMALLEST_SIDE:
+            return out.getvalue(), image.width, image.height
+        image = _smaller(image, 0.8)
 
 
 def fitting_size(header: Header, options: ImageOptions) -> tuple[int, int]:
