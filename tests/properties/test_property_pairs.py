@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pairs_door import SEEDS, TOKENS, check
 from spoilt_texts import spoilt
@@ -50,6 +50,7 @@ UNITS = st.lists(st.sampled_from(TOKENS), min_size=1, max_size=4).map(b"".join)
 # A hundred times what the slowest of them takes here; were the time quadratic, it would be hours.
 @settings(max_examples=40, deadline=timedelta(seconds=20))
 @given(UNITS, UNITS, UNITS)
+@example(b"Frage:", b"\n\n", b"Question 1:")  # a question of blank lines
 def test_a_long_text_of_any_repeated_unit_takes_linear_time(start: bytes, unit: bytes, end: bytes) -> None:
     """200 KB of it, whatever stands around them."""
     text = start + unit * (200_000 // len(unit)) + end

@@ -319,7 +319,7 @@ def test_the_demo_reads_where_there_is_no_network(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("Loading the OCR model, which takes a few seconds ...\n")
     assert "it is a stand-in and no vision model" in done.stderr
-    assert done.stdout.splitlines() == ["demo/ocr.jsonl", "demo/ocr.json"]
+    assert done.stdout.splitlines() == ["demo/ocr.jsonl", "demo/ocr.json", "demo/ocr.html"]
     rows = json.loads((tmp_path / "demo/ocr.json").read_bytes())
     signs = [row["vqa"] for row in rows if row.get("image") == ["sign.png"]]
     assert len(signs) == 2

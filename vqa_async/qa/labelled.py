@@ -48,7 +48,7 @@ def read_labelled(lines: Sequence[str]) -> tuple[QAPair, ...]:
 
 def ends(part: Part, line: str, *, after_blank: bool) -> bool:
     """Whether ``line``, which is no label, can be told not to belong to ``part``."""
-    if part.is_empty or indent_of(line) > part.indent:
+    if not part.has_text or indent_of(line) > part.indent:
         return False
     if _RULE.match(line) or _HEADING.match(line):
         return True
@@ -94,10 +94,10 @@ class _Reading:
     def _add(self, line: str) -> None:
         part = self.parts[-1]
         if part.kind == "answer":  # nothing splits an answer but a label that opens a line
-            part.lines.append(line)
+            part.add(line)
             return
         (_, _, text), *others = split_inline(line, self._kinds)
-        part.lines.append(text)
+        part.add(text)
         self.parts += (
             Part(kind, number or part.number, [text], part.indent, part.listed)
             for kind, number, text in others

@@ -21,7 +21,8 @@ _BLOCK_MARKS = frozenset(("|", "|-", "|+", ">", ">-", ">+"))
 class Part:
     """A question or an answer while it is read, line by line.
 
-    ``indent`` is that of the line that opened it; ``listed`` says that this line is a list item.
+    ``indent`` is that of the line that opened it; ``listed`` says that this line is a list item, ``has_text``
+    that any line so far is more than blank.
     """
 
     kind: Kind
@@ -29,10 +30,20 @@ class Part:
     lines: list[str] = field(default_factory=list)
     indent: int = 0
     listed: bool = False
+    has_text: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.has_text = any(map(str.strip, self.lines))
+
+    def add(self, line: str) -> None:
+        """Another line belongs to it."""
+        self.lines.append(line)
+        # Noted here: looking through all lines for each new one would take time quadratic in blank lines.
+        self.has_text = self.has_text or bool(line.strip())
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has no text yet."""
+        """Whether it has no text."""
         return not any(map(str.strip, self.lines))
 
     def text(self) -> str:

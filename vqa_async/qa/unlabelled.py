@@ -45,9 +45,9 @@ def read_unlabelled(lines: Sequence[str]) -> tuple[QAPair, ...]:
 def _continued(part: Part, line: str, after_blank: bool) -> Part | None:
     if ends(part, line, after_blank=after_blank):
         return None
-    if part.is_empty:
+    if not part.has_text:
         part.listed = indent_of(line) > part.indent  # the answer keeps to its list item from here on
-    part.lines.append(line)
+    part.add(line)
     return part
 
 
