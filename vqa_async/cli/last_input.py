@@ -7,6 +7,7 @@ from typing import Any
 
 from vqa_async.config import Columns, Prompting, Sampling, Selection
 from vqa_async.errors import ConfigError, InputError
+from vqa_async.journal import Survey
 from vqa_async.keytable import KeyTable
 from vqa_async.prompts import Asking
 from vqa_async.sources import open_source, places_of
@@ -56,3 +57,18 @@ async def last_places(run: dict[str, Any]) -> KeyTable | None:
         return None if source is None else await places_of(source)
     except InputError:
         return None
+
+
+async def left_of(found: Survey) -> int | None:
+    """Records of the input that have neither answer nor failure; None where the input cannot be read."""
+    source = last_input(found.run, selected=True)
+    if source is None:
+        return None
+    left = 0
+    try:
+        async with source:
+            async for item in source:
+                left += found.replayed.state.get(item.id) is None
+    except InputError:
+        return None
+    return left

@@ -17,8 +17,7 @@ from rich.console import Console
 from vqa_async.api import run_sync
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.facts import Row, failure_rows, table
-from vqa_async.cli.last_input import last_input
-from vqa_async.errors import InputError
+from vqa_async.cli.last_input import left_of
 from vqa_async.journal import JournalPaths, Survey, survey
 from vqa_async.journal.lock import is_locked, published
 from vqa_async.journal.runfile import MERGING
@@ -42,7 +41,7 @@ def show_status(output: Path, *, json: bool) -> int:
     """Print how ``output`` stands."""
     paths = JournalPaths.of(output)
     found = survey(paths)
-    left = run_sync(lambda: _left(found))
+    left = run_sync(lambda: left_of(found))
     live = _live(paths, found, left)
     if json:
         emit(orjson.dumps(_facts(found, left, live), option=orjson.OPT_INDENT_2).decode())
@@ -97,7 +96,7 @@ class _Looks:
             return snapshot or self._last
         began = time.monotonic()
         found = survey(self._paths)
-        left = run_sync(lambda: _left(found))
+        left = run_sync(lambda: left_of(found))
         self._last = observed(found, left, now=time.time(), title=self._paths.successes.name)
         now = time.monotonic()
         self._next_at = now + max(SURVEY_EVERY_S, 10 * (now - began))
@@ -114,21 +113,6 @@ def _live(paths: JournalPaths, found: Survey, left: int | None) -> Snapshot | No
     if not found.is_running:
         return None
     return _published(paths) or observed(found, left, now=time.time(), title=paths.successes.name)
-
-
-async def _left(found: Survey) -> int | None:
-    """Records of the input that have neither answer nor failure; None where the input cannot be read."""
-    source = last_input(found.run, selected=True)
-    if source is None:
-        return None
-    left = 0
-    try:
-        async with source:
-            async for item in source:
-                left += found.replayed.state.get(item.id) is None
-    except InputError:
-        return None
-    return left
 
 
 def _state(found: Survey) -> str:

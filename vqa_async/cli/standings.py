@@ -12,8 +12,7 @@ import orjson
 from vqa_async.api import run_sync
 from vqa_async.chat import printable
 from vqa_async.cli.console import emit
-from vqa_async.cli.last_input import last_input
-from vqa_async.errors import InputError
+from vqa_async.cli.last_input import left_of
 from vqa_async.journal import JournalPaths, Survey, survey
 from vqa_async.merging import named_parts
 
@@ -81,7 +80,7 @@ def _standing(paths: JournalPaths) -> Standing:
         reason="" if state in ("running", "killed") else str(run.get("reason") or ""),
         done=found.replayed.succeeded,
         failed=found.failed,
-        left=run_sync(lambda: _left(found)),
+        left=run_sync(lambda: left_of(found)),
         rate_s=_rate(found),
     )
 
@@ -91,20 +90,6 @@ def _shard(run: dict[str, Any]) -> str:
     if "merged_from" in run:
         return _MERGED
     return str(selection.get("shard", "")) if isinstance(selection, dict) else ""
-
-
-async def _left(found: Survey) -> int | None:
-    source = last_input(found.run, selected=True)
-    if source is None:
-        return None
-    left = 0
-    try:
-        async with source:
-            async for item in source:
-                left += found.replayed.state.get(item.id) is None
-    except InputError:
-        return None
-    return left
 
 
 def _rate(found: Survey) -> float | None:
