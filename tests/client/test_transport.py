@@ -29,7 +29,8 @@ from wire import CANARY, GOOD, Exchange, asking, asking_over_sockets, http, in_t
 from vqa_async.errors import EndpointNotFound, ImageError, TransportError, VQAError
 from vqa_async.models import Failure, Success
 from vqa_async.testing import FakeTransport, reply
-from vqa_async.transport import AiohttpTransport, Request, _public_socket, fetch_image, translate
+from vqa_async.transport import AiohttpTransport, Request, fetch_image, translate
+from vqa_async.transport.addresses import public_socket
 
 
 @pytest.fixture
@@ -896,7 +897,7 @@ async def test_name_that_resolves_to_this_machine_is_not_fetched(
 def test_public_addresses_may_be_connected_to(address: str) -> None:
     """Those of the internet, in either family. Nothing is sent: the socket is only made."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with _public_socket((family, socket.SOCK_STREAM, 6, "", (address, 80))) as made:
+    with public_socket((family, socket.SOCK_STREAM, 6, "", (address, 80))) as made:
         assert made.family == family
 
 
