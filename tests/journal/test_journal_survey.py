@@ -117,5 +117,5 @@ def test_an_output_that_is_not_there_is_said(out: Path) -> None:
 def test_an_output_that_cannot_be_read_is_said(out: Path) -> None:
     """A folder is no output."""
     out.mkdir()
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match=r"cannot be read: Is a directory\. Give the file of a run"):
         survey(JournalPaths.of(out))

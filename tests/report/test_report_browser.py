@@ -188,13 +188,11 @@ async def test_keys_lead_through_the_records(tab: Tab, output: Path) -> None:
 
 async def test_decisions_are_there_when_the_page_is_opened_again(tab: Tab, output: Path) -> None:
     """They are kept by the browser for this output, also when its report is written anew; for no other."""
-    await opened(tab, output)
+    address = await opened(tab, output)
     await tab.press("a")
+    await tab.go("about:blank", until="true")
     await asyncio.to_thread(write_report, output, output.with_name("report.html"))
-    # In one process of the browser: from one to another what is kept may come a moment late.
-    await tab.run("window.isOld = true")
-    await tab.send("Page.reload")
-    await tab.wait("!window.isOld && document.documentElement.dataset.ready === 'yes'")
+    await tab.go(address)
     assert await tab.run("document.getElementById('tally').title") == "1 accepted, 0 rejected"
     other = keep(output.with_name("other.jsonl"), [answered(0, {"id": "r0"}, [("q", "a")])])
     await opened(tab, other)

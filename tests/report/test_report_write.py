@@ -317,7 +317,12 @@ def test_what_cannot_be_is_refused_in_a_sentence(output: Path, tmp_path: Path) -
         (output, {}, ConfigError, "overwrite"),
         (output.with_name("out.failures.jsonl"), {}, ConfigError, "overwrite"),
         (tmp_path / "folder", {}, ConfigError, "is a folder"),
-        (tmp_path / "nowhere" / "r.html", {}, ConfigError, "cannot be written"),
+        (
+            tmp_path / "nowhere" / "r.html",
+            {},
+            ConfigError,
+            "cannot be written: there is no folder .* Make it",
+        ),
         ("r\0.html", {}, ConfigError, "cannot be a file"),
         (tmp_path / "r.html", {"sample": -1}, ConfigError, "negative"),
         (tmp_path / "r.html", {"thumbnails": "huge"}, ConfigError, "thumbnails"),

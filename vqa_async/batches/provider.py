@@ -324,7 +324,7 @@ class Provider:
         if isinstance(error, AuthError) and self.endpoint.key_hint:
             error.message = f"{error.message.rstrip('. ')}. {self.endpoint.key_hint}"
         if isinstance(error, EndpointNotFound | ModelNotFound):
-            said = f" It says: {error.excerpt}" if error.excerpt else ""
+            said = f" It says: {error.excerpt.rstrip('. ')}." if error.excerpt else ""
             error.message = (
                 f"{self.endpoint.url} has no batch API, or has lost what was handed to it ({error.status})."
                 f"{said} 'vqa-async run' needs no batch API; 'batch fetch --give-up' frees the records of "

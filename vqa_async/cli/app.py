@@ -13,11 +13,41 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from vqa_async.cli.again import typed_again
 from vqa_async.cli.console import OutputLost, emit, open_console, say
 from vqa_async.cli.exits import EXIT_CLOSED, EXIT_STOPPED, EXIT_USAGE
+from vqa_async.cli.groups import (
+    ASK,
+    RESULTS,
+    WHERE,
+    AnswerFlags,
+    BudgetFlags,
+    ColumnFlags,
+    DistributionFlags,
+    EndpointFlags,
+    FormatFlag,
+    ImageFlags,
+    Input,
+    JournalFlags,
+    JsonFlag,
+    LimitFlag,
+    LimitFlags,
+    NewOutput,
+    ObservabilityFlags,
+    Output,
+    PromptingFlags,
+    QualityFlags,
+    QuietFlag,
+    RetryFlags,
+    SamplingFlags,
+    SelectionFlags,
+    SettingsFile,
+    TimeoutFlags,
+    Verbose,
+    VerificationFlags,
+)
 from vqa_async.cli.layers import layers, named_endpoints, split_variable
 from vqa_async.cli.logging import louder
 from vqa_async.cli.menu import ABOUT, LOOK, PASS_ON, RUN, SERVE, START, Formatter, examples
@@ -29,7 +59,6 @@ from vqa_async.config import (
     Distribution,
     Endpoint,
     ImageOptions,
-    InputFormat,
     JournalOptions,
     Limits,
     Observability,
@@ -44,20 +73,6 @@ from vqa_async.config import (
 from vqa_async.errors import ConfigError, DiskError, JournalError, VQAError
 from vqa_async.export.options import ExportOptions
 from vqa_async.report.options import ReportOptions
-
-Input = Annotated[str, Parameter(env_var=())]
-
-_WHERE = Group("Where", sort_key=1)
-_ASK = Group("What to ask", sort_key=2)
-_PACE = Group("Pace and patience", sort_key=3)
-_BUDGET = Group("Budget", sort_key=4)
-_IMAGES = Group("Images", sort_key=5)
-_RESULTS = Group("Results and resuming", sort_key=6)
-_QUALITY = Group("Checked answers", sort_key=7)
-_WATCH = Group("Watched from outside", sort_key=8)
-_MACHINES = Group("More than one machine", sort_key=9)
-
-Verbose = Annotated[int, Parameter(alias="-v", count=True, group=_WATCH, env_var=())]
 
 _typed = ContextVar("_typed", default="")
 """The command line, as it may be shown once more."""
@@ -187,31 +202,31 @@ def run(
     input: Input,
     /,
     *,
-    endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
-    config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
-    sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
-    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
-    answers: Annotated[Answers, Parameter(name="*", group=_ASK)] = Answers(),
-    columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
-    selection: Annotated[Selection, Parameter(name="*", group=_ASK)] = Selection(),
-    limit: Annotated[int | None, Parameter(group=_ASK)] = None,
-    format: Annotated[InputFormat, Parameter(group=_ASK)] = "auto",
-    limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
-    budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
-    timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
-    retry: Annotated[RetryPolicy, Parameter(name="*", group=_PACE)] = RetryPolicy(),
-    images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
-    output: Annotated[Path, Parameter(alias="-o", group=_RESULTS)],
-    json: Annotated[bool, Parameter(group=_RESULTS)] = False,
-    quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
-    events: Annotated[Literal["text", "json"], Parameter(group=_RESULTS)] = "text",
-    dashboard: Annotated[int | None, Parameter(group=_RESULTS)] = None,
-    journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
-    quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
-    verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
-    observability: Annotated[Observability, Parameter(name="*", group=_WATCH)] = Observability(),
+    endpoint: EndpointFlags = Endpoint(),
+    config: SettingsFile = None,
+    sampling: SamplingFlags = Sampling(),
+    prompting: PromptingFlags = Prompting(),
+    answers: AnswerFlags = Answers(),
+    columns: ColumnFlags = Columns(),
+    selection: SelectionFlags = Selection(),
+    limit: LimitFlag = None,
+    format: FormatFlag = "auto",
+    limits: LimitFlags = Limits(),
+    budget: BudgetFlags = Budget(),
+    timeouts: TimeoutFlags = Timeouts(),
+    retry: RetryFlags = RetryPolicy(),
+    images: ImageFlags = ImageOptions(),
+    output: NewOutput,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    events: Annotated[Literal["text", "json"], Parameter(group=RESULTS)] = "text",
+    dashboard: Annotated[int | None, Parameter(group=RESULTS)] = None,
+    journal: JournalFlags = JournalOptions(),
+    quality: QualityFlags = Quality(),
+    verification: VerificationFlags = Verification(),
+    observability: ObservabilityFlags = Observability(),
     verbose: Verbose = 0,
-    distribution: Annotated[Distribution, Parameter(name="*", group=_MACHINES)] = Distribution(),
+    distribution: DistributionFlags = Distribution(),
 ) -> int:
     """Answer every record of INPUT. The same command again goes on where it stopped.
 
@@ -292,21 +307,21 @@ def check(
     input: Input,
     /,
     *,
-    endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
-    config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
-    offline: Annotated[bool, Parameter(group=_WHERE)] = False,
-    sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
-    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
-    answers: Annotated[Answers, Parameter(name="*", group=_ASK)] = Answers(),
-    columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
-    selection: Annotated[Selection, Parameter(name="*", group=_ASK)] = Selection(),
-    limit: Annotated[int | None, Parameter(group=_ASK)] = None,
-    format: Annotated[InputFormat, Parameter(group=_ASK)] = "auto",
-    limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
-    budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
-    timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
-    images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
-    json: Annotated[bool, Parameter(group=_RESULTS)] = False,
+    endpoint: EndpointFlags = Endpoint(),
+    config: SettingsFile = None,
+    offline: Annotated[bool, Parameter(group=WHERE)] = False,
+    sampling: SamplingFlags = Sampling(),
+    prompting: PromptingFlags = Prompting(),
+    answers: AnswerFlags = Answers(),
+    columns: ColumnFlags = Columns(),
+    selection: SelectionFlags = Selection(),
+    limit: LimitFlag = None,
+    format: FormatFlag = "auto",
+    limits: LimitFlags = Limits(),
+    budget: BudgetFlags = Budget(),
+    timeouts: TimeoutFlags = Timeouts(),
+    images: ImageFlags = ImageOptions(),
+    json: JsonFlag = False,
 ) -> int:
     """Look at every record of INPUT, and estimate a run.
 
@@ -359,7 +374,7 @@ def check(
     ),
 )
 def status(
-    output: Annotated[Path, Parameter(env_var=())],
+    output: Output,
     /,
     *more: Annotated[Path, Parameter(env_var=())],
     json: bool = False,
@@ -436,23 +451,23 @@ def merge(
     ),
 )
 def verify(
-    output: Annotated[Path, Parameter(env_var=())],
+    output: Output,
     /,
     *,
-    endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
-    config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
-    sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
-    limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
-    budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
-    timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
-    retry: Annotated[RetryPolicy, Parameter(name="*", group=_PACE)] = RetryPolicy(),
-    images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
-    json: Annotated[bool, Parameter(group=_RESULTS)] = False,
-    quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
-    journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
-    quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
-    verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
-    observability: Annotated[Observability, Parameter(name="*", group=_WATCH)] = Observability(),
+    endpoint: EndpointFlags = Endpoint(),
+    config: SettingsFile = None,
+    sampling: SamplingFlags = Sampling(),
+    limits: LimitFlags = Limits(),
+    budget: BudgetFlags = Budget(),
+    timeouts: TimeoutFlags = Timeouts(),
+    retry: RetryFlags = RetryPolicy(),
+    images: ImageFlags = ImageOptions(),
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    journal: JournalFlags = JournalOptions(),
+    quality: QualityFlags = Quality(),
+    verification: VerificationFlags = Verification(),
+    observability: ObservabilityFlags = Observability(),
     verbose: Verbose = 0,
 ) -> int:
     """Put the pairs of an output to a model once more, with their images. Again = resume.
@@ -499,12 +514,12 @@ def verify(
     ),
 )
 def show_quality(
-    output: Annotated[Path, Parameter(env_var=())],
+    output: Output,
     /,
     *,
     config: Annotated[Path | None, Parameter(env_var=())] = None,
-    quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
-    verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
+    quality: QualityFlags = Quality(),
+    verification: VerificationFlags = Verification(),
     json: bool = False,
 ) -> int:
     """Which pairs of an output are kept and which dropped, by reason. Asks no model.
@@ -536,7 +551,7 @@ def show_quality(
     ),
 )
 def export(
-    source: Annotated[Path, Parameter(env_var=())],
+    source: Output,
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o", env_var=())],
@@ -565,7 +580,7 @@ def export(
     ),
 )
 def report(
-    source: Annotated[Path, Parameter(env_var=())],
+    source: Output,
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o", env_var=())] = Path("report.html"),
@@ -598,8 +613,8 @@ def report(
 )
 def prompts(
     *,
-    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
-    system_prompt: Annotated[str | None, Parameter(group=_ASK)] = None,
+    prompting: PromptingFlags = Prompting(),
+    system_prompt: Annotated[str | None, Parameter(group=ASK)] = None,
 ) -> int:
     """Show the question styles and domain packs; with options, the system prompt that they make.
 

@@ -9,13 +9,38 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 from rich.console import Console
 
 from vqa_async.api import open_batches, run_sync
 from vqa_async.batches import Batches, Fetched, PartState, Submitted, stored_config
 from vqa_async.cli.console import emit, open_console, say
 from vqa_async.cli.exits import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED
+from vqa_async.cli.groups import (
+    AnswerFlags,
+    BatchFlags,
+    BudgetFlags,
+    ColumnFlags,
+    EndpointFlags,
+    FormatFlag,
+    ImageFlags,
+    Input,
+    JournalFlags,
+    JsonFlag,
+    LimitFlag,
+    LimitFlags,
+    NewOutput,
+    Output,
+    PromptingFlags,
+    QualityFlags,
+    QuietFlag,
+    RetryFlags,
+    SamplingFlags,
+    SelectionFlags,
+    SettingsFile,
+    TimeoutFlags,
+    VerificationFlags,
+)
 from vqa_async.cli.layers import named_endpoints
 from vqa_async.cli.menu import examples
 from vqa_async.cli.running import run_job
@@ -27,7 +52,6 @@ from vqa_async.config import (
     Config,
     Endpoint,
     ImageOptions,
-    InputFormat,
     JournalOptions,
     Limits,
     Prompting,
@@ -42,17 +66,6 @@ from vqa_async.errors import ConfigError
 from vqa_async.journal import JournalPaths
 from vqa_async.watch.words import count
 
-_WHERE = Group("Where", sort_key=1)
-_ASK = Group("What to ask", sort_key=2)
-_BATCH = Group("Batches", sort_key=3)
-_PACE = Group("Pace and patience", sort_key=4)
-_BUDGET = Group("Budget", sort_key=5)
-_IMAGES = Group("Images", sort_key=6)
-_RESULTS = Group("Results and resuming", sort_key=7)
-_QUALITY = Group("Checked answers", sort_key=8)
-
-Output = Annotated[Path, Parameter(env_var=())]
-
 batch = App(
     name="batch",
     help="Hand records to a provider's batch API and fetch the answers later, at a lower price.",
@@ -66,30 +79,30 @@ batch = App(
 
 @batch.command(sort_key=0)
 def submit(
-    input: Annotated[str, Parameter(env_var=())],
+    input: Input,
     /,
     *,
-    endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
-    config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
-    sampling: Annotated[Sampling, Parameter(name="*", group=_ASK)] = Sampling(),
-    prompting: Annotated[Prompting, Parameter(name="*", group=_ASK)] = Prompting(),
-    answers: Annotated[Answers, Parameter(name="*", group=_ASK)] = Answers(),
-    columns: Annotated[Columns, Parameter(name="*", group=_ASK)] = Columns(),
-    selection: Annotated[Selection, Parameter(name="*", group=_ASK)] = Selection(),
-    limit: Annotated[int | None, Parameter(group=_ASK)] = None,
-    format: Annotated[InputFormat, Parameter(group=_ASK)] = "auto",
-    batches: Annotated[BatchOptions, Parameter(name="*", group=_BATCH)] = BatchOptions(),
-    limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
-    budget: Annotated[Budget, Parameter(name="*", group=_BUDGET)] = Budget(),
-    timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
-    retry: Annotated[RetryPolicy, Parameter(name="*", group=_PACE)] = RetryPolicy(),
-    images: Annotated[ImageOptions, Parameter(name="*", group=_IMAGES)] = ImageOptions(),
-    output: Annotated[Path, Parameter(alias="-o", group=_RESULTS)],
-    json: Annotated[bool, Parameter(group=_RESULTS)] = False,
-    quiet: Annotated[bool, Parameter(alias="-q", group=_RESULTS)] = False,
-    journal: Annotated[JournalOptions, Parameter(name="*", group=_RESULTS)] = JournalOptions(),
-    quality: Annotated[Quality, Parameter(name="*", group=_QUALITY)] = Quality(),
-    verification: Annotated[Verification, Parameter(name="*", group=_QUALITY)] = Verification(),
+    endpoint: EndpointFlags = Endpoint(),
+    config: SettingsFile = None,
+    sampling: SamplingFlags = Sampling(),
+    prompting: PromptingFlags = Prompting(),
+    answers: AnswerFlags = Answers(),
+    columns: ColumnFlags = Columns(),
+    selection: SelectionFlags = Selection(),
+    limit: LimitFlag = None,
+    format: FormatFlag = "auto",
+    batches: BatchFlags = BatchOptions(),
+    limits: LimitFlags = Limits(),
+    budget: BudgetFlags = Budget(),
+    timeouts: TimeoutFlags = Timeouts(),
+    retry: RetryFlags = RetryPolicy(),
+    images: ImageFlags = ImageOptions(),
+    output: NewOutput,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    journal: JournalFlags = JournalOptions(),
+    quality: QualityFlags = Quality(),
+    verification: VerificationFlags = Verification(),
 ) -> int:
     """Hand in every record of INPUT that has no answer and waits in no batch. Again = go on.
 
@@ -147,10 +160,10 @@ def status(
     output: Output,
     /,
     *,
-    endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
-    config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
-    timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
-    retry: Annotated[RetryPolicy, Parameter(name="*", group=_PACE)] = RetryPolicy(),
+    endpoint: EndpointFlags = Endpoint(),
+    config: SettingsFile = None,
+    timeouts: TimeoutFlags = Timeouts(),
+    retry: RetryFlags = RetryPolicy(),
     json: bool = False,
 ) -> int:
     """How the batches of an output stand, as the provider says.
@@ -187,12 +200,12 @@ def fetch(
     wait: bool = False,
     live: bool = False,
     give_up: bool = False,
-    endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
-    config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
-    batches: Annotated[BatchOptions, Parameter(name="*", group=_BATCH)] = BatchOptions(),
-    limits: Annotated[Limits, Parameter(name="*", group=_PACE)] = Limits(),
-    timeouts: Annotated[Timeouts, Parameter(name="*", group=_PACE)] = Timeouts(),
-    retry: Annotated[RetryPolicy, Parameter(name="*", group=_PACE)] = RetryPolicy(),
+    endpoint: EndpointFlags = Endpoint(),
+    config: SettingsFile = None,
+    batches: BatchFlags = BatchOptions(),
+    limits: LimitFlags = Limits(),
+    timeouts: TimeoutFlags = Timeouts(),
+    retry: RetryFlags = RetryPolicy(),
     json: bool = False,
     quiet: Annotated[bool, Parameter(alias="-q")] = False,
 ) -> int:
@@ -258,8 +271,8 @@ def cancel(
     output: Output,
     /,
     *,
-    endpoint: Annotated[Endpoint, Parameter(name="*", group=_WHERE)] = Endpoint(),
-    config: Annotated[Path | None, Parameter(group=_WHERE, env_var=())] = None,
+    endpoint: EndpointFlags = Endpoint(),
+    config: SettingsFile = None,
 ) -> int:
     """Cancel the batches of an output that are not over. What was answered can still be fetched.
 

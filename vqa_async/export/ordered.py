@@ -10,12 +10,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from vqa_async.errors import InputError, JournalDamaged
+from vqa_async.errors import JournalDamaged
 from vqa_async.journal import JournalPaths
 from vqa_async.journal.codec import LineMeta, decode_line, meta_fields
+from vqa_async.journal.paths import unreadable
 from vqa_async.journal.replay import Replayed
 from vqa_async.journal.scanning import Accept, Line, scan
 from vqa_async.keytable import KeyTable
@@ -65,7 +65,7 @@ class OrderedLines:
             if failures and paths.failures.exists():
                 self._scan(1, lambda m, line: self._failed(seen, m, line), known)
         except OSError as error:
-            raise _unreadable(paths.successes, error) from None
+            raise unreadable(paths.successes, error) from None
         self._order = self._sorted()
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class OrderedLines:
                     file.seek(start >> 1)
                     yield decode_line(file.readline())
         except OSError as error:
-            raise _unreadable(self._files[0], error) from None
+            raise unreadable(self._files[0], error) from None
 
     def _scan(self, number: int, accept: Accept, known: bool) -> None:
         findings = scan(self._files[number], accept, known=known, to_the_end=False)
@@ -132,7 +132,3 @@ def _number(line: bytes) -> int:
     group = (meta_fields(line.rstrip(b"\n")) or {}).get("group")
     number = group.get("number") if isinstance(group, dict) else None
     return number if isinstance(number, int) and 0 <= number < 1 << 32 else 0
-
-
-def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"The output {path} cannot be read: {error.strerror}.")

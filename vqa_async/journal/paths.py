@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqa_async.errors import ConfigError
+from vqa_async.errors import ConfigError, InputError
 from vqa_async.journal.writer import disk_error
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -96,6 +96,28 @@ class JournalPaths:
             raise ConfigError(f"The output {out} is a folder. Give a file name, such as {out / 'out.jsonl'}.")
         if not os.access(out.parent, os.W_OK):
             raise ConfigError(f"The output folder {out.parent} cannot be written. Choose another -o.")
+
+
+_ADVICE: dict[type[OSError], str] = {
+    FileNotFoundError: "Check the name, or start with: vqa-async run.",
+    IsADirectoryError: "Give the file of a run, such as out.jsonl.",
+}
+
+
+def unreadable(output: Path, error: OSError) -> InputError:
+    """Why an output that is to be looked at cannot be, and what to do."""
+    advice = _ADVICE.get(type(error), "Check its permissions and the disk.")
+    return InputError(f"The output {output} cannot be read: {error.strerror}. {advice}")
+
+
+def require_output(paths: JournalPaths) -> None:
+    """See that there is an output.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not paths.successes.exists() and not paths.run.exists():
+        raise InputError(f"There is no output {paths.successes}. {_ADVICE[FileNotFoundError]}")
 
 
 def _require_writable_file(path: Path) -> None:

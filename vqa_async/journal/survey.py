@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vqa_async.errors import InputError
 from vqa_async.journal import runfile
 from vqa_async.journal.batch_log import BatchLog
 from vqa_async.journal.codec import LineMeta, decode_line, meta_fields
 from vqa_async.journal.lock import is_locked
 from vqa_async.journal.parts import part_paths
-from vqa_async.journal.paths import JournalPaths
+from vqa_async.journal.paths import JournalPaths, require_output, unreadable
 from vqa_async.journal.replay import Replayed
 from vqa_async.journal.scanning import Accept, Line, scan
 
@@ -68,10 +67,7 @@ def survey(paths: JournalPaths) -> Survey:
         InputError: there is none, or it cannot be read.
         JournalDamaged: the run file is not as it was written.
     """
-    if not paths.successes.exists() and not paths.run.exists():
-        raise InputError(
-            f"There is no output {paths.successes}. Check the name, or start with: vqa-async run."
-        )
+    require_output(paths)
     try:
         result = Survey(runfile.load(paths.run) or {}, is_locked(paths.lock))
         parts = part_paths(paths.parts)  # of a distributed run that goes on, or was killed
@@ -80,7 +76,7 @@ def survey(paths: JournalPaths) -> Survey:
         _read_failures([paths.failures, *(part.failures for part in parts)], result)
         result.in_batches = sum(part.requests for part in BatchLog(paths.batches).pending)
     except OSError as error:
-        raise InputError(f"The output {paths.successes} cannot be read: {error.strerror}.") from None
+        raise unreadable(paths.successes, error) from None
     return result
 
 

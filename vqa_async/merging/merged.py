@@ -18,6 +18,7 @@ from typing import Any
 from vqa_async.errors import ConfigError, InputError
 from vqa_async.journal import JournalPaths, runfile
 from vqa_async.journal.lock import claimed, locked, read_only
+from vqa_async.journal.paths import require_output
 from vqa_async.journal.replacing import replaced
 from vqa_async.merging.lines import Lines
 from vqa_async.merging.parts import Part, gaps, named_parts, opened, require_together
@@ -107,8 +108,7 @@ def _quiet(outputs: list[JournalPaths]) -> Iterator[None]:
     """No run writes a part while it is read."""
     with ExitStack() as stack:
         for paths in outputs:
-            if not paths.successes.exists() and not paths.run.exists():
-                raise InputError(f"There is no output {paths.successes}. Check the name.")
+            require_output(paths)
             stack.enter_context(read_only(paths.lock, paths.successes))
         yield
 

@@ -110,7 +110,10 @@ def _part(paths: JournalPaths) -> Part:
         )
     found = Selection(shard=_selection(run).get("shard") or "").part
     if found is None:
-        raise InputError(f"{paths.successes} cannot be merged: it was made without --shard k/n.")
+        raise InputError(
+            f"{paths.successes} cannot be merged: it was made without --shard k/n. "
+            "Only the parts of one input are; export this one by itself."
+        )
     return Part(found[0] + 1, found[1], paths, run)
 
 

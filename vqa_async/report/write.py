@@ -119,7 +119,9 @@ def write_report(
             f"The output {paths.successes} changes faster than it can be read. Try again."
         ) from None
     except OSError as error:
-        raise ConfigError(f"The report {target} cannot be written: {error.strerror}.") from None
+        raise ConfigError(
+            f"The report {target} cannot be written: {error.strerror}. Choose another -o, or mend that."
+        ) from None
 
 
 def _chosen(options: ReportOptions | None, changes: dict[str, Any]) -> ReportOptions:
@@ -136,13 +138,18 @@ def _target(page: Path, paths: JournalPaths) -> Path:
         target = page.resolve()
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle; a NUL in the name
         raise ConfigError(f"The report {str(page)!r} cannot be a file: {error}.") from None
-    if target in (paths.successes, paths.failures, paths.run, paths.lock, paths.damaged):
+    if target in (paths.successes, paths.failures, paths.run, paths.lock, paths.damaged, paths.batches):
         raise ConfigError(
             f"The report would overwrite {target}, a file of the output itself. Choose another -o."
         )
     if target.is_dir():
         raise ConfigError(
             f"The report {target} is a folder. Give a file name, such as {target / 'report.html'}."
+        )
+    if not target.parent.is_dir():
+        raise ConfigError(
+            f"The report {target} cannot be written: there is no folder {target.parent}. Make it, or choose "
+            "another -o."
         )
     return target
 

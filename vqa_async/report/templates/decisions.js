@@ -2,7 +2,7 @@
 const KEPT = `vqa-report:${about.run}`;
 const decisions = new Map();
 const undone = [];
-let keepTimer = 0, toldUnkept = false;
+let toldUnkept = false;
 
 const keyOf = (id, pair) => (pair === undefined ? id : `${id}\u0000${pair}`);
 
@@ -22,7 +22,7 @@ function decide(id, pair, decision) {
   undone.push([key, before]);
   if (before && before.decision === decision) decisions.delete(key);
   else decisions.set(key, pair === undefined ? { id, decision } : { id, pair, decision });
-  keepSoon();
+  keep();
   return decisions.has(key);
 }
 
@@ -33,17 +33,12 @@ function undo() {
   const [key, before] = last;
   if (before) decisions.set(key, before);
   else decisions.delete(key);
-  keepSoon();
+  keep();
   return key;
 }
 
-function keepSoon() {
-  clearTimeout(keepTimer);
-  keepTimer = setTimeout(keep, 250);
-}
-
+// At once: what is put off until the page is left may be lost with it.
 function keep() {
-  clearTimeout(keepTimer);
   if (storage.set(KEPT, JSON.stringify([...decisions.values()])) || toldUnkept) return;
   toldUnkept = true;
   toast("This browser does not keep decisions: export them before you leave the page.");

@@ -174,7 +174,6 @@ function setUp() {
   $("clear").addEventListener("click", () => { clearFilters(); $("search").focus(); });
   $("undo").addEventListener("click", takeBack);
   $("export").addEventListener("click", exportDecisions);
-  window.addEventListener("pagehide", () => { if (undone.length) keep(); });
 }
 
 setUpTheme();
