@@ -176,7 +176,8 @@ def test_no_key_image_or_error_gets_into_the_files(tmp_path: Path) -> None:
     with serving("--api-key", KEY, "--error-rate", "503=0.3", "--cut-rate", "0.2") as url:
         done = vqa_async(
             *("run", "in.json", "-o", "out.jsonl", "--model", "looks-1", "--base-url", url),
-            *("--backoff-base", "0.01", "--prompt", "What is it?"),
+            # So many attempts that no record runs out of them, whatever is drawn.
+            *("--backoff-base", "0.01", "--max-attempts", "40", "--prompt", "What is it?"),
             cwd=tmp_path,
             env={"DF_API_KEY": KEY},
         )
