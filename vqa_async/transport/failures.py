@@ -8,6 +8,7 @@ import ssl
 from typing import Any
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from vqa_async.errors import TransportError
 from vqa_async.transport.request import Request
@@ -63,7 +64,16 @@ _HOPELESS = frozenset({"bad_url", "forbidden"})
 """Codes of errors that another attempt cannot mend."""
 
 
-FOREIGN = (aiohttp.ClientError, OSError, ValueError, OverflowError, RuntimeError, EOFError, TransportError)
+FOREIGN = (
+    aiohttp.ClientError,
+    HttpProcessingError,
+    OSError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
+    EOFError,
+    TransportError,
+)
 """What the HTTP library raises on a broken exchange (TimeoutError is an OSError), and our own caps."""
 
 

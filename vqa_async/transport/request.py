@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-FILE_PIECE = 1 << 18
+PIECE = 1 << 18
 """Small enough that even a slow line takes one before it would count as stalled."""
 
 
@@ -60,7 +60,7 @@ class FileBody:
     def __iter__(self) -> Iterator[bytes]:
         yield self.before
         with self.path.open("rb") as file:
-            while piece := file.read(FILE_PIECE):
+            while piece := file.read(PIECE):
                 yield piece
         yield self.after
 

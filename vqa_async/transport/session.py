@@ -7,6 +7,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,7 @@ from yarl import URL
 from vqa_async.transport.addresses import OPENED, Proxies, any_socket, public_socket
 from vqa_async.transport.deadlines import Deadlines, monotonic_now
 from vqa_async.transport.failures import FOREIGN, translate, wire_error
+from vqa_async.transport.posting import Posted, Poster
 from vqa_async.transport.replies import (
     damaged_reply,
     decompressed,
@@ -65,6 +67,7 @@ class AiohttpTransport:
         self._socket = public_socket if public_only else any_socket
         self._session: aiohttp.ClientSession | None = None
         self._single_use: aiohttp.ClientSession | None = None
+        self._posters: dict[aiohttp.ClientSession, Poster] = {}
         self._deadlines: dict[tuple[float, bool], Deadlines] = {}
 
     def __repr__(self) -> str:
@@ -73,6 +76,7 @@ class AiohttpTransport:
     async def __aenter__(self) -> AiohttpTransport:
         self._session = self._open(keepalive_timeout=30)
         self._single_use = self._open(force_close=True)
+        self._posters = {session: Poster(session) for session in (self._session, self._single_use)}
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -80,6 +84,7 @@ class AiohttpTransport:
             if session is not None:
                 await session.close()
         self._session = self._single_use = None
+        self._posters.clear()
         for deadlines in self._deadlines.values():
             deadlines.close()
         self._deadlines.clear()
@@ -153,7 +158,7 @@ class AiohttpTransport:
         # Outside the handlers, so that not even __context__ holds the foreign exception and its headers.
         raise failure
 
-    async def _read(self, reply: aiohttp.ClientResponse, request: Request) -> bytes:
+    async def _read(self, reply: aiohttp.ClientResponse | Posted, request: Request) -> bytes:
         chunks: list[bytes] = []
         size = 0
         content = reply.content
@@ -167,7 +172,7 @@ class AiohttpTransport:
         return b"".join(chunks)
 
     async def _hand_on(
-        self, reply: aiohttp.ClientResponse, request: Request, into: Callable[[bytes], object]
+        self, reply: aiohttp.ClientResponse | Posted, request: Request, into: Callable[[bytes], object]
     ) -> None:
         """Read as ``_read`` does, and keep nothing."""
         inflater = inflater_for(reply, request)
@@ -185,20 +190,31 @@ class AiohttpTransport:
             raise damaged_reply(request)
 
     async def _exchange(self, session: aiohttp.ClientSession, request: Request) -> Response:
-        async with session.request(
-            request.method,
-            _parsed(request.url),
-            data=_payload(request),
-            headers=request.headers,
-            allow_redirects=False,
-            proxy=self._proxies.proxy_for(request.url) if self._proxies else None,
-            timeout=_connect_timeout(request.connect_timeout_s),
-        ) as reply:
+        async with self._asked(session, request) as reply:
             if request.into is not None and reply.status == 200:
                 await self._hand_on(reply, request, request.into)
                 return Response(reply.status, reply.headers, b"")
             raw = await self._read(reply, request)
             return Response(reply.status, reply.headers, decompressed(raw, reply, request))
+
+    def _asked(
+        self, session: aiohttp.ClientSession, request: Request
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse | Posted]:
+        """The head of the reply, inside of the block."""
+        timeout = _connect_timeout(request.connect_timeout_s)
+        proxy = self._proxies.proxy_for(request.url) if self._proxies else None
+        poster = self._posters[session]
+        if proxy is None and (opening := poster.opening(request)) is not None:
+            return poster.post(request, opening, timeout)
+        return session.request(
+            request.method,
+            _parsed(request.url),
+            data=_payload(request),
+            headers=request.headers,
+            allow_redirects=False,
+            proxy=proxy,
+            timeout=timeout,
+        )
 
 
 def _payload(request: Request) -> _PiecesPayload | None:
