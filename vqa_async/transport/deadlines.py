@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import time
 from typing import Any
 
@@ -26,16 +27,22 @@ monotonic_now = time.monotonic
 too."""
 
 
-class _Deadline:
-    """The moment at which the request of one task has taken too long, or made no progress for too long."""
+class Deadline:
+    """The moment at which the request of one task has taken too long.
 
-    __slots__ = ("at", "is_missed", "is_spared", "phase", "task")
+    Attributes:
+        is_over: whether the task was cancelled, for that or because nothing had moved for too long.
+        is_stalled: whether for the latter.
+    """
 
-    def __init__(self, task: asyncio.Task[Any], at: float, phase: Phase | None) -> None:
+    __slots__ = ("at", "is_over", "is_spared", "is_stalled", "phase", "task")
+
+    def __init__(self, task: asyncio.Task[Any], at: float, phase: Phase) -> None:
         self.task = task
         self.at = at
         self.phase = phase
-        self.is_missed = False
+        self.is_over = False
+        self.is_stalled = False
         self.is_spared = False
 
 
@@ -43,49 +50,67 @@ class Deadlines:
     """Timeouts of one length, for any number of requests, with one timer for all of them.
 
     A timer for each request would cost as much as all else that is added here. As all are of one length,
-    they are missed in the order in which they began.
+    they are missed in the order in which they began. Whether anything stalls is looked at all together, as
+    often as something may stall: so it is found between once and twice that time after it last moved.
+
+    Args:
+        length_s: seconds for a whole request.
+        stall_s: seconds in which it must make progress, in a phase in which some is to be expected.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, length_s: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, length_s: float, stall_s: float) -> None:
         self.loop = loop
         self._length_s = length_s
-        self._open: dict[_Deadline, None] = {}  # in the order of beginning
+        self._stall_s = stall_s
+        self._open: dict[Deadline, None] = {}  # in the order of beginning
         self._timer: asyncio.TimerHandle | None = None
+        self._look_at = math.inf  # when stalls are looked for next
 
-    def begin(self, task: asyncio.Task[Any], phase: Phase | None = None) -> _Deadline:
-        """Cancel ``task`` after the length, unless ``end`` comes before.
-
-        With a ``phase`` only where that has made no progress meanwhile, and is one in which some is to be
-        expected.
-        """
-        deadline = _Deadline(task, self.loop.time() + self._length_s, phase)
+    def begin(self, task: asyncio.Task[Any], phase: Phase) -> Deadline:
+        """Cancel ``task`` after the length, or where ``phase`` makes no progress, unless ``end`` comes
+        before."""
+        now = self.loop.time()
+        deadline = Deadline(task, now + self._length_s, phase)
         self._open[deadline] = None
         if self._timer is None:
-            self._timer = self.loop.call_at(deadline.at, self._look)
+            self._look_at = now + self._stall_s
+            self._set_timer(deadline.at)
         return deadline
 
-    def end(self, deadline: _Deadline) -> None:
+    def end(self, deadline: Deadline) -> None:
         """The request is over, in time or not."""
         self._open.pop(deadline, None)
+
+    def _set_timer(self, first: float) -> None:
+        self._timer = self.loop.call_at(min(first, self._look_at), self._look)
 
     def _look(self) -> None:
         self._timer = None
         now = self.loop.time()
         self._spare(now)
         for deadline in list(itertools.takewhile(lambda d: d.at <= now, self._open)):
-            del self._open[deadline]
-            if deadline.phase is not None and not self._is_stalled(deadline.phase):
-                deadline.at = now + self._length_s
-                self._open[deadline] = None
-                continue
-            deadline.is_missed = True
-            deadline.task.cancel()
+            self._cancel(deadline)
+        if now >= self._look_at:
+            self._look_at = now + self._stall_s
+            self._look_for_stalls()
         if (first := next(iter(self._open), None)) is not None:
-            self._timer = self.loop.call_at(first.at, self._look)
+            self._set_timer(first.at)
+
+    def _look_for_stalls(self) -> None:
+        for deadline in [d for d in self._open if self._is_stalled(d.phase)]:
+            deadline.is_stalled = True
+            self._cancel(deadline)
+
+    def _cancel(self, deadline: Deadline) -> None:
+        del self._open[deadline]
+        deadline.is_over = True
+        deadline.task.cancel()
 
     def _spare(self, now: float) -> None:
         """Once, where the loop stood still: what came meanwhile is read before anybody is called late."""
-        late_s = now - next(iter(self._open)).at if self._open else 0.0
+        if not self._open:
+            return
+        late_s = now - min(next(iter(self._open)).at, self._look_at)
         if late_s < _STOOD_STILL_S:
             return
         log.warning(
@@ -93,6 +118,7 @@ class Deadlines:
             "process was stopped.",
             late_s,
         )
+        self._look_at = max(self._look_at, now + min(_SPARED_S, self._stall_s))
         for deadline in itertools.takewhile(lambda d: d.at <= now, self._open):
             if not deadline.is_spared:
                 deadline.is_spared = True
@@ -100,9 +126,7 @@ class Deadlines:
         self._open = dict.fromkeys(sorted(self._open, key=lambda d: d.at))
 
     def _is_stalled(self, phase: Phase) -> bool:
-        return (
-            phase.name in (Phase.SENDING, Phase.READING) and monotonic_now() - phase.since >= self._length_s
-        )
+        return phase.name in (Phase.SENDING, Phase.READING) and monotonic_now() - phase.since >= self._stall_s
 
     def close(self) -> None:
         """Drop the timer."""

@@ -68,7 +68,7 @@ class AiohttpTransport:
         self._session: aiohttp.ClientSession | None = None
         self._single_use: aiohttp.ClientSession | None = None
         self._posters: dict[aiohttp.ClientSession, Poster] = {}
-        self._deadlines: dict[tuple[float, bool], Deadlines] = {}
+        self._deadlines: dict[tuple[float, float], Deadlines] = {}
 
     def __repr__(self) -> str:
         return f"<AiohttpTransport {'open' if self._session else 'closed'}>"
@@ -109,35 +109,31 @@ class AiohttpTransport:
     async def send(self, request: Request) -> Response:
         """Send ``request``; see Transport.send."""
         assert self._session is not None, "AiohttpTransport is used outside its 'async with' block"
-        deadlines = self._deadlines_of(request.timeout_s)
-        stalls = self._deadlines_of(request.stall_timeout_s, of_stalls=True)
+        deadlines = self._deadlines_of(request.timeout_s, request.stall_timeout_s)
         task = asyncio.current_task(deadlines.loop)
         assert task is not None
         cancelling = task.cancelling()
         request.phase.become(Phase.CONNECTING, monotonic_now())
-        deadline = deadlines.begin(task)
-        stall = stalls.begin(task, request.phase)
+        deadline = deadlines.begin(task, request.phase)
         try:
             return await self._send(self._session, request)
         except asyncio.CancelledError:
-            if not (deadline.is_missed or stall.is_missed) or task.cancelling() > cancelling + 1:
+            if not deadline.is_over or task.cancelling() > cancelling + 1:
                 raise  # cancelled by others, perhaps in the same moment
         finally:
             deadlines.end(deadline)
-            stalls.end(stall)
-            for missed in (deadline, stall):
-                if missed.is_missed:
-                    task.uncancel()  # ours, also where it came too late to be what ended the request
-        if not deadline.is_missed:
+            if deadline.is_over:
+                task.uncancel()  # ours, also where it came too late to be what ended the request
+        if deadline.is_stalled:
             what = f"stalled: for {request.stall_timeout_s:g} s nothing came of {request.phase.name}"
             raise wire_error("timeout", what, request)
         raise translate(TimeoutError(), request)
 
-    def _deadlines_of(self, length_s: float, *, of_stalls: bool = False) -> Deadlines:
-        found = self._deadlines.get((length_s, of_stalls))
+    def _deadlines_of(self, length_s: float, stall_s: float) -> Deadlines:
+        found = self._deadlines.get((length_s, stall_s))
         if found is None:
             loop = asyncio.get_running_loop()
-            found = self._deadlines[length_s, of_stalls] = Deadlines(loop, length_s)
+            found = self._deadlines[length_s, stall_s] = Deadlines(loop, length_s, stall_s)
         return found
 
     async def _send(self, session: aiohttp.ClientSession, request: Request) -> Response:
