@@ -79,7 +79,7 @@ class RequestForm:
             end = _end({**own, _room_in(own): room})
         if self._words:
             messages = _with_words(messages, self._words)
-        if any(message.role == "system" for message in messages):
+        if "system" in [message.role for message in messages]:
             system = b""
         pieces.text(system)
         rest = iter(images)

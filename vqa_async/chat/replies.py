@@ -88,7 +88,7 @@ def _text_of(message: dict[str, Any], finish_reason: object, body: bytes) -> str
     content = message.get("content")
     if isinstance(content, list):
         content = _join_parts(content, body)
-    if isinstance(content, str) and any(not char.isspace() and char not in _INVISIBLE for char in content):
+    if isinstance(content, str) and (content[:1].isalnum() or any(map(_is_seen, content))):
         return content
     if content is None or isinstance(content, str):
         cut_off = finish_reason == "length"
@@ -101,6 +101,10 @@ def _text_of(message: dict[str, Any], finish_reason: object, body: bytes) -> str
 
 _INVISIBLE = "\0\u200b\u200c\u200d\u2060\ufeff"
 """Characters that show nothing and are no blanks: an answer of these and of blanks alone is empty."""
+
+
+def _is_seen(char: str) -> bool:
+    return not char.isspace() and char not in _INVISIBLE
 
 
 def _join_parts(parts: list[Any], body: bytes) -> str:

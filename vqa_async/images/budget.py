@@ -35,16 +35,24 @@ class ByteBudget:
         """How many stand in line."""
         return len(self._line)
 
+    def take_at_once(self, amount: int) -> int | None:
+        """What ``take`` does, where nobody has to wait for it; else None."""
+        amount = min(amount, self._total)
+        if self._line or not self._fits(amount):
+            return None
+        self._in_use += amount
+        return amount
+
     async def take(self, amount: int) -> int:
         """Wait until ``amount`` bytes are free and hold them.
 
         Returns:
             The bytes held, to be given back: ``amount``, or the whole budget where that is less.
         """
+        held = self.take_at_once(amount)
+        if held is not None:
+            return held
         amount = min(amount, self._total)
-        if not self._line and self._fits(amount):
-            self._in_use += amount
-            return amount
         turn = asyncio.get_running_loop().create_future()
         place = (amount, turn)
         self._line.append(place)

@@ -93,14 +93,17 @@ def read(source: Source, options: ImageOptions) -> tuple[bytes, Hashable]:
     return _read_file(source.content, source.name, options)
 
 
-def read_if_cached(source: Source, options: ImageOptions) -> tuple[bytes, Hashable] | None:
+def read_if_cached(source: Source, options: ImageOptions) -> bytes | None:
     """The bytes of a small file that the system holds in memory, without ever waiting for a disk.
+
+    It was found a moment ago, in the same turn of the event loop, so its key is still the right one; and
+    where its size is not, None too.
 
     None where they are not there, the file is not small, or the system cannot tell (RWF_NOWAIT is Linux's,
     and not every file system has it): then ``read`` is called, in a thread.
 
     Raises:
-        ImageError: it is no longer what was found.
+        ImageError: it is no longer in ``image_root``.
     """
     if source.kind != "path" or source.size > _SMALL or not _NOWAIT:
         return None
@@ -111,12 +114,11 @@ def read_if_cached(source: Source, options: ImageOptions) -> tuple[bytes, Hashab
         return None
     try:
         _require_opened_inside(fd, path, source.name, options)
-        status = os.fstat(fd)
-        key = _checked(path, source.name, status, options)
         # The last byte tells for the file: small files are read in, and thrown out, as a whole.
-        if not status.st_size or os.preadv(fd, [bytearray(1)], status.st_size - 1, _NOWAIT) != 1:
+        if not source.size or os.preadv(fd, [bytearray(1)], source.size - 1, _NOWAIT) != 1:
             return None
-        return _read_up_to(fd, status.st_size), key
+        data = os.read(fd, source.size + 1)
+        return data if len(data) == source.size else None
     except OSError:
         return None
     finally:
@@ -198,7 +200,7 @@ def _found(path: str, folder: str, options: ImageOptions) -> Source | None:
             f"Image {name} is an address of a kind that is not opened ({scheme[0]}): give a path instead.",
             code="url_not_allowed",
         )
-    for candidate in (os.path.join(folder, path), path) if folder else (path,):
+    for candidate in (os.path.join(folder, path), path) if folder and path[:1] != os.sep else (path,):
         try:
             status = os.stat(candidate)
             if options.image_root:

@@ -193,8 +193,6 @@ _SOS = 0xDA
 _STRAY = 0
 _LONE = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
 """Markers without a length."""
-_TABLES = frozenset({0xC4, 0xDB, 0xDD})
-"""Of what is needed to decode the scan: they say nothing of the image as a whole."""
 _NO_FILL = re.compile(rb"[^\xff]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _COMMON_FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive: what every decoder reads
@@ -208,11 +206,14 @@ def _after_fill(data: bytes, at: int) -> int:
     return found.start()
 
 
-def _jpeg_segments(data: bytes, passed_over: frozenset[int] = frozenset()) -> Iterator[tuple[int, int, int]]:
+def _jpeg_segments(
+    data: bytes, wanted: frozenset[int] = frozenset(range(256))
+) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment up to the first scan, the marker's own two bytes included.
 
     Going from segment to segment by their lengths steps over an embedded thumbnail with its own markers.
-    Markers that are ``passed_over`` are not given; stray bytes between segments are, as _STRAY.
+    Of the markers, those that are ``wanted`` are given, and the scan; and stray bytes between segments, as
+    _STRAY.
     """
     at = end = 2
     while True:
@@ -230,10 +231,10 @@ def _jpeg_segments(data: bytes, passed_over: frozenset[int] = frozenset()) -> It
                 yield _STRAY, end, at
             length = data[at + 2] << 8 | data[at + 3]
             end = at + 2 + length
-            if marker not in passed_over:
+            if marker in wanted:
                 yield marker, at, end
-                if marker == _SOS:
-                    return
+            if marker == _SOS:
+                return
             at = end if length > 2 else at + 4
 
 
@@ -242,6 +243,9 @@ LARGEST_JPEG_SIDE = 65_500
 
 _LEAST = {0xE0: (b"JFIF", 14), 0xE2: (b"ICC_PROFILE\0", 14), 0xEE: (b"Adobe", 12)}
 """Segments that decoders read: by marker the name, and the bytes that they expect at least."""
+
+_TELLING = _FRAMES | _LEAST.keys() | {0xE1, _SOS}
+"""Markers of segments that say something of the image as a whole."""
 
 
 def _is_too_short(data: bytes, marker: int, start: int, end: int) -> bool:
@@ -254,7 +258,7 @@ def _read_jpeg(data: bytes) -> Header:
     frame: tuple[int, int, int, int, int] | None = None
     exif = xmp = b""
     is_plain = True
-    for marker, start, end in _jpeg_segments(data, _TABLES):
+    for marker, start, end in _jpeg_segments(data, _TELLING):
         if marker == _STRAY or (marker in _LEAST and _is_too_short(data, marker, start, end)):
             is_plain = False  # stray bytes, or a segment that not every decoder forgives
         if marker in _FRAMES:

@@ -65,6 +65,12 @@ class _Work:
         self.future = future
         self.waiters = 0
 
+    async def made(self) -> PreparedImage:
+        """The image, once it is made."""
+        # Shielded: a record that is cancelled must not take the work from the others.
+        image, _ = await asyncio.shield(self.future)
+        return image
+
 
 class _Prepared:
     """The images of one record, as an async context manager."""
@@ -171,31 +177,30 @@ class ImageLoader:
         if self._closed:
             raise RuntimeError("This ImageLoader is closed.")
         sources = [locate(ref, folder, self._options) for ref in refs]
-        held = await self._budget.take(sum(map(self._estimate, sources)))
+        estimate = sum(map(self._estimate, sources))
+        at_once = self._budget.take_at_once(estimate)
+        held = await self._budget.take(estimate) if at_once is None else at_once
         images: tuple[PreparedImage, ...] | None = None
+        begun: list[PreparedImage | _Work] = []
         try:
-            images = await self._make_all(sources)
+            if at_once is None:
+                sources = [locate(ref, folder, self._options) for ref in refs]  # files may have changed
+            begun.extend(map(self._begin, sources))  # keeps what it has, should a later one not begin
+            images = tuple([item if isinstance(item, PreparedImage) else await item.made() for item in begun])
         finally:
+            for item in begun:
+                if isinstance(item, _Work):
+                    self._leave(item)
             if images is None:  # an error, or cancelled: nothing may stay held
                 self._budget.give_back(held)
         # What was shrunk leaves room for others; what grew is charged in full.
-        return self._budget.change(held, sum(image.size for image in images)), images
+        return self._budget.change(held, sum([image.size for image in images])), images
 
     def _estimate(self, source: Source) -> int:
         """Bytes of base64 that an image will probably have."""
         if source.kind != "url":
             return source.size * 4 // 3
         return GUESSED_BYTES if self._options.fetch_images else source.size
-
-    async def _make_all(self, sources: Sequence[Source]) -> tuple[PreparedImage, ...]:
-        begun: list[PreparedImage | _Work] = []
-        try:
-            begun.extend(map(self._begin, sources))  # keeps what it has, should a later one not begin
-            return tuple([await self._finish(item) for item in begun])
-        finally:
-            for item in begun:
-                if isinstance(item, _Work):
-                    self._leave(item)
 
     def _begin(self, source: Source) -> PreparedImage | _Work:
         """The image if it is there, else the work on it, joined or started."""
@@ -216,15 +221,11 @@ class ImageLoader:
 
     def _make_at_once(self, source: Source) -> PreparedImage | None:
         """The image, where that takes neither waiting nor decoding; else None."""
-        found = read_if_cached(source, self._options)
-        if found is None:
-            return None
-        data, key = found
-        image = pass_through(data, source.name, self._options)
-        if image is None:
-            return None
-        self._encodes += 1
-        self._cache.keep(key, image)
+        data = read_if_cached(source, self._options)
+        image = pass_through(data, source.name, self._options) if data is not None else None
+        if image is not None:
+            self._encodes += 1
+            self._cache.keep(source.key, image)
         return image
 
     def _start(self, source: Source) -> _Work:
@@ -250,14 +251,6 @@ class ImageLoader:
         data = await self._fetch(str(source.content))
         check_size(len(data), source.name, self._options)
         return await self._in_thread(Source(source.name, source.key, len(data), "bytes", data))
-
-    @staticmethod
-    async def _finish(item: PreparedImage | _Work) -> PreparedImage:
-        if isinstance(item, PreparedImage):
-            return item
-        # Shielded: a record that is cancelled must not take the work from the others.
-        image, _ = await asyncio.shield(item.future)
-        return image
 
     def _leave(self, work: _Work) -> None:
         """One waiter less; work that nobody waits for is dropped."""
