@@ -189,6 +189,8 @@ class Posted:
             await self._give_up()
 
     async def _give_up(self) -> None:
+        if (protocol := self._connection.protocol) is not None:
+            protocol.abort()  # or it would wait until the other side has taken what nobody sends on
         self._connection.close()
         if self._writer is not None and not self._writer.done():
             self._writer.cancel()
