@@ -10,6 +10,7 @@ from vqa_async.config import Quality
 from vqa_async.errors import ConfigError
 from vqa_async.models import QAPair
 from vqa_async.quality import PairChecks
+from vqa_async.quality.phrases import AI_LEAKS, LEAK_TRACES, PROMPT_LEAKS
 
 GOOD = [
     ("What is the title of the film?", "Nightmare Alley"),
@@ -140,3 +141,11 @@ def test_checks_are_chosen_by_name() -> None:
         Quality(checks="near_duplicates")
     with pytest.raises(ConfigError, match="--answer-language"):
         Quality(checks="language")
+
+
+@pytest.mark.parametrize("leak", [*AI_LEAKS, *PROMPT_LEAKS])
+def test_every_leak_is_found(leak: str) -> None:
+    """In the middle of an answer; by a trace of it first, which each of them has."""
+    assert any(trace in leak for trace in LEAK_TRACES)
+    [pair] = PairChecks()([QAPair("What is it?", f"Well, {leak.capitalize()} it is a cat.")])
+    assert {"ai_leak", "prompt_leak"} & set(pair.flags)

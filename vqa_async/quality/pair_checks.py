@@ -18,6 +18,7 @@ from vqa_async.quality.phrases import (
     ASKING_MARKS,
     ASKING_PARTS,
     ASKING_WORDS,
+    LEAK_TRACES,
     PROMPT_LEAKS,
     REFUSALS,
 )
@@ -29,15 +30,6 @@ _DECORATION = " \t\n\"'“”‘’«»*_([-"
 """With which an answer may begin before its first word."""
 
 
-def _shortest(phrases: Iterable[str]) -> tuple[str, ...]:
-    """``phrases`` without those that hold another of them: where one of these stands, that does too."""
-    kept: list[str] = []
-    for phrase in sorted(phrases, key=len):
-        if not any(other in phrase for other in kept):
-            kept.append(phrase)
-    return tuple(kept)
-
-
 def _by_start(phrases: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
     """``phrases`` by their first two characters: most texts begin with none of them."""
     found: dict[str, list[str]] = {}
@@ -46,8 +38,6 @@ def _by_start(phrases: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
     return {start: tuple(with_it) for start, with_it in found.items()}
 
 
-_LEAKS = _shortest((*AI_LEAKS, *PROMPT_LEAKS))
-_ASCII_LEAKS = tuple(leak for leak in _LEAKS if leak.isascii())
 _REFUSALS = _by_start(REFUSALS)
 
 # The log-likelihoods of py3langid: at a distance of 10 the wanted language is 22,000 times less likely. Names
@@ -97,34 +87,29 @@ class PairChecks:
         if not self._is_on:
             return tuple(pairs)
         folded = [(normalised(pair.question), _folded(pair.answer)) for pair in pairs]
-        leaks = _has_leak(folded)
+        may_leak = _may_leak(folded)
         before: list[str] = []
-        return tuple(
-            [
-                self._checked(pair, question, answer, before, leaks)
-                for pair, (question, answer) in zip(pairs, folded, strict=True)
-            ]
-        )
-
-    def _checked(self, pair: QAPair, question: str, answer: str, before: list[str], leaks: bool) -> QAPair:
-        flags = self._flags(pair, question, answer)
-        if leaks:
-            flags += _leaks(question, answer)
-        if self._differs is not None and self._differs(f"{pair.question}\n{pair.answer}"):
-            flags.append("language")
-        if question in before:
-            flags.append("repeated")
-        elif self._similarity is not None and self._resembles(question, before):
-            flags.append("near_duplicate")
-        before.append(question)
-        on = tuple([flag for flag in flags if flag in self._is_on]) if flags else ()
-        return replace(pair, flags=on) if on else pair
+        checked: list[QAPair] = []
+        for pair, (question, answer) in zip(pairs, folded, strict=True):
+            flags = self._flags(pair, question, answer)
+            if may_leak:
+                flags += _leaks(question, answer)
+            if self._differs is not None and self._differs(f"{pair.question}\n{pair.answer}"):
+                flags.append("language")
+            if question in before:
+                flags.append("repeated")
+            elif self._similarity is not None and self._resembles(question, before):
+                flags.append("near_duplicate")
+            before.append(question)
+            on = tuple([flag for flag in flags if flag in self._is_on]) if flags else ()
+            checked.append(replace(pair, flags=on) if on else pair)
+        return tuple(checked)
 
     def _flags(self, pair: QAPair, question: str, answer: str) -> list[str]:
         flags: list[str] = []
         if not question or not answer.strip(_NOTHING):
             flags.append("empty")
-        if not asks(pair.question, question):
+        if not pair.question.endswith(ASKING_MARKS) and not asks(pair.question, question):
             flags.append("no_question")
         refusals = _REFUSALS.get(answer[:2])
         if refusals is not None and answer.startswith(refusals):
@@ -143,10 +128,10 @@ def _folded(answer: str) -> str:
     return answer.casefold().replace("’", "'").lstrip(_DECORATION)
 
 
-def _has_leak(folded: Sequence[tuple[str, str]]) -> bool:
-    """Whether any text holds a phrase by which leaks are told; which, and what of it, is looked at then."""
+def _may_leak(folded: Sequence[tuple[str, str]]) -> bool:
+    """Whether any text could hold a phrase by which leaks are told; which, if any, is looked at then."""
     whole = "\n".join([text for pair in folded for text in pair])
-    return any(map(whole.__contains__, _ASCII_LEAKS if whole.isascii() else _LEAKS))
+    return any(map(whole.__contains__, LEAK_TRACES))
 
 
 def _leaks(question: str, answer: str) -> list[str]:

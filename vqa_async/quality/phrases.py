@@ -80,6 +80,13 @@ PROMPT_LEAKS = (
 )  # fmt: skip
 """Of what was asked, or of the skeleton of the form, in place of a text."""
 
+LEAK_TRACES = (
+    "an ai", "model", "text-based", "training data", "als ki", "qu'ia", "uma ia", "generat", "based on image",
+    "your question", "your answer", "insert ", "<", "[", "{", "作为", "语言模型", "として", "言語", "언어",
+    "modèle", "языковая", "نموذج",
+)  # fmt: skip
+"""Of which one stands in every leak above: they are fewer, and most texts hold none."""
+
 ASKING_MARKS = ("?", "？", "؟", "՞", "፧")
 
 ASKING_WORDS = tuple(
