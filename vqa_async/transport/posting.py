@@ -1,8 +1,8 @@
 """A POST written by hand onto a connection of a session's pool, and its reply, read by aiohttp's parser.
 
 aiohttp keeps the connections (names, TLS, reuse) and reads the replies. What is left out is what
-``ClientSession.post`` does between the two for any request there can be (redirects, cookies, compression,
-forms, a task that writes): of 100 us a request with 100 KB in it, 65 (benchmarks/README.md).
+``ClientSession.post`` does in between for any request there can be: redirects, cookies, compression, forms,
+a task that writes. That is 65 of the 170 us of CPU that a minimal loop takes for a request with 100 KB in it.
 """
 
 from __future__ import annotations
@@ -102,14 +102,15 @@ def _head(request: Request, opening: str) -> bytes:
 
 def _chunks(head: bytes, request: Request) -> Iterator[bytes | memoryview]:
     """The request in pieces that a slow line takes soon: small ones joined, large ones in slices."""
-    small = [head]
+    small, size = [head], len(head)
     for piece in request.file or request.body:
-        if len(piece) <= _SMALL:
+        if len(piece) <= _SMALL and size < PIECE:
             small.append(piece)
+            size += len(piece)
             continue
         if small:
             yield b"".join(small)
-            small = []
+            small, size = [], 0
         if len(piece) <= PIECE:
             yield piece
         else:
