@@ -21,9 +21,6 @@ from yarl import URL
 from vqa_async.transport.deadlines import monotonic_now
 from vqa_async.transport.request import PIECE, Phase, Request
 
-_SMALL = 1 << 15
-"""Bytes of a piece that is joined with its neighbours: copying them costs less than a call of the system."""
-
 _OURS = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
 """Headers that say how the request is sent. Where a user gives one, the session is to make sense of it."""
 
@@ -101,23 +98,25 @@ def _head(request: Request, opening: str) -> bytes:
 
 
 def _chunks(head: bytes, request: Request) -> Iterator[bytes | memoryview]:
-    """The request in pieces that a slow line takes soon: small ones joined, large ones in slices."""
-    small, size = [head], len(head)
+    """The request in chunks that a slow line takes soon, as few as that allows.
+
+    Joining what fits into one chunk costs a copy, which is less than another call of the system; a piece that
+    is larger is not copied, but cut by a view.
+    """
+    joined, size = [head], len(head)
     for piece in request.file or request.body:
-        if len(piece) <= _SMALL and size < PIECE:
-            small.append(piece)
-            size += len(piece)
-            continue
-        if small:
-            yield b"".join(small)
-            small, size = [], 0
-        if len(piece) <= PIECE:
-            yield piece
-        else:
-            whole = memoryview(piece)
-            yield from (whole[start : start + PIECE] for start in range(0, len(piece), PIECE))
-    if small:
-        yield b"".join(small)
+        if size + len(piece) > PIECE:
+            if joined:
+                yield b"".join(joined)
+            joined, size = [], 0
+            if len(piece) > PIECE:
+                whole = memoryview(piece)
+                yield from (whole[start : start + PIECE] for start in range(0, len(piece), PIECE))
+                continue
+        joined.append(piece)
+        size += len(piece)
+    if joined:
+        yield b"".join(joined)
 
 
 class Posted:
