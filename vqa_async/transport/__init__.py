@@ -14,7 +14,8 @@ connection, or after part of a reply, is reported, for the retry policy to judge
     failures   whatever goes wrong on the wire -> one TransportError with a code
     replies    the body of a reply, decompressed, up to what may be read of it
     addresses  which addresses may be connected to, and through which proxy
-    session    the real transport, over one aiohttp session
+    posting    a POST written by hand onto a connection, its reply read by aiohttp's parser
+    session    the real transport, over one aiohttp session, and by hand where that fits
     images     images that are named by URL, downloaded under their own limits
 """
 
