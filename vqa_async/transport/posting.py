@@ -15,10 +15,11 @@ from typing import Any
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import StreamWriter
+from aiohttp.http import RawResponseMessage, StreamWriter
 from yarl import URL
 
 from vqa_async.transport.deadlines import monotonic_now
+from vqa_async.transport.failures import FOREIGN
 from vqa_async.transport.request import PIECE, Phase, Request
 
 _OURS = frozenset({"connection", "content-length", "expect", "host", "transfer-encoding"})
@@ -167,17 +168,16 @@ class Posted:
             self._connection = await self._connector.connect(self._initiator, [], self._timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError(f"Connection timeout to host {self._request.url}") from error
+        message = None
         try:
             protocol = self._connection.protocol
             assert protocol is not None
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             self._write(protocol, _chunks(head, self._request))
-            message, self.content = await protocol.read()
-            while 100 <= message.code < 200 and message.code != 101:
-                message, self.content = await protocol.read()
-        except BaseException:
-            await self._give_up()
-            raise
+            message, self.content = await _reply(protocol)
+        finally:
+            if message is None:
+                await self._give_up()
         self.status = message.code
         self.headers = message.headers
         return self
@@ -211,6 +211,14 @@ class Posted:
         phase.name = Phase.WAITING
 
 
+async def _reply(protocol: ResponseHandler) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+    """The head and the content of the reply, past those that only announce it."""
+    while True:
+        message, content = await protocol.read()
+        if not 100 <= message.code < 200 or message.code == 101:
+            return message, content
+
+
 async def _write_on(protocol: ResponseHandler, chunks: Iterator[bytes | memoryview], phase: Phase) -> None:
     """As the other side takes it, while the reply may come already: a refusal does not wait for the end."""
     writer = StreamWriter(protocol, asyncio.get_running_loop())
@@ -220,7 +228,7 @@ async def _write_on(protocol: ResponseHandler, chunks: Iterator[bytes | memoryvi
             phase.become(Phase.SENDING, monotonic_now())
             await writer.write(chunk)
         await writer.drain()
-    except Exception as error:
+    except FOREIGN as error:
         if protocol.exception() is None:  # else whoever reads knows already, and better
             protocol.set_exception(error)
     else:
