@@ -182,9 +182,9 @@ class Posted:
         self.headers = message.headers
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._writer is None or (self._writer.done() and not self._writer.cancelled()):
-            self._connection.release()  # which closes it, where the reply was not read to its end
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and (self._writer is None or self._writer.done()):
+            self._connection.release()  # which closes it, where another request cannot be sent on it
         else:
             await self._give_up()
 
