@@ -281,8 +281,10 @@ def _endpoint(options: NamedEndpoint, api_key: str | None, limits: Limits) -> En
     headers = {"Content-Type": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
-    hint = _key_hint(options, key)
-    return endpoint_state(options, headers | options.headers(), limits, key_hint=hint)
+    own = options.headers()
+    own_names = {name.lower() for name in own}
+    headers = {name: value for name, value in headers.items() if name.lower() not in own_names} | own
+    return endpoint_state(options, headers, limits, key_hint=_key_hint(options, key))
 
 
 def _form(config: Config, *, fixed: Mapping[str, Any] | None = None, words: str = "") -> RequestForm:

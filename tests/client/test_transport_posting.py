@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,16 +77,26 @@ async def test_headers_of_the_request_stand_in_place_of_ours(transport: AiohttpT
 
 
 @pytest.mark.parametrize(
-    "header", [{"X-A": "b\r\nX-Evil: 1"}, {"X-A": "b\nc"}, {"X-A\r\nX-Evil": "1"}, {"X-A": "a\0b"}]
+    "header",
+    [{"X-A": bad} for bad in ("b\r\nX-Evil: 1", "b\nc", "a\0b", "a\x01b", "\x0b", "\x7f", "\ud800")]
+    + [{"X-A\r\nX-Evil": "1"}],
 )
 async def test_header_with_a_line_break_is_never_sent(
     transport: AiohttpTransport, header: dict[str, str]
 ) -> None:
-    """It could begin a request of its own."""
+    """It could begin a request of its own; nor is it sent later, or the server blamed for it."""
     async with serving(in_turn(http())) as server:
-        with pytest.raises(TransportError):
+        with pytest.raises(TransportError, match=r"is not asked: a header") as caught:
             await transport.send(post(server.url, b"{}", headers=header))
+    assert (caught.value.code, caught.value.retryable) == ("bad_header", False)
     assert server.exchanges == []
+
+
+async def test_header_that_is_given_twice_is_sent_once(transport: AiohttpTransport) -> None:
+    """The later one, whatever its case."""
+    async with serving(in_turn(http())) as server:
+        await transport.send(post(server.url, b"{}", headers={"X-Key": "1", "x-key": "2"}))
+    assert [line for line in head_of(server) if line.lower().startswith("x-key")] == ["x-key: 2"]
 
 
 @pytest.mark.parametrize(
@@ -159,18 +171,27 @@ async def accepting(connected: Connected) -> AsyncIterator[str]:
         task = asyncio.current_task()
         assert task is not None
         handlers.add(task)
-        with suppress(ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            await connected(reader, writer)
-        writer.transport.abort()
+        try:
+            with suppress(ConnectionError, asyncio.CancelledError):
+                await reader.readuntil(b"\r\n\r\n")
+                await connected(reader, writer)
+        finally:
+            writer.transport.abort()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     finally:
         server.close()
-        await asyncio.wait_for(asyncio.gather(*handlers), 5)
+        for handler in handlers:
+            handler.cancel()
+        await asyncio.gather(*handlers)
         await asyncio.sleep(0)  # for the transports to close
+
+
+async def take_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """For as long as the connection lasts."""
+    await asyncio.sleep(10)
 
 
 async def read_on(reader: asyncio.StreamReader) -> None:
@@ -235,10 +256,10 @@ async def test_who_is_cancelled_in_the_middle_of_an_upload_leaves_nothing(
     """No task that writes on, and no connection that waits until its server takes the rest."""
     is_over = asyncio.Event()
 
-    async def take_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await is_over.wait()
 
-    async with accepting(take_nothing) as url:
+    async with accepting(wait) as url:
         task = asyncio.create_task(transport.send(post(url, LARGE)))
         await asyncio.sleep(0.1)
         before = open_descriptors()
@@ -249,6 +270,86 @@ async def test_who_is_cancelled_in_the_middle_of_an_upload_leaves_nothing(
         await asyncio.sleep(0.05)
         assert open_descriptors() == before - 1
         is_over.set()
+
+
+async def test_what_comes_to_an_idle_connection_answers_nobody(transport: AiohttpTransport) -> None:
+    """A reply too many, such as a gateway's late 408: taken for the next one, it would be a wrong answer."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.say(http(b"%d" % exchange.number), pause_s=0.02)
+        await exchange.say(http(b"STALE"))
+
+    async with serving(answer) as server:
+        bodies = []
+        for _ in range(3):
+            bodies.append((await transport.send(post(server.url, b"{}"))).body)
+            await asyncio.sleep(0.05)
+    assert bodies == [b"0", b"1", b"2"]
+
+
+# --- stalls ------------------------------------------------------------------------------------------------
+
+
+async def test_upload_that_nobody_takes_is_a_stall_in_a_busy_loop_too(transport: AiohttpTransport) -> None:
+    """A loop that is held up all the time puts it off once, not for ever."""
+
+    async def hold_up() -> None:
+        while True:
+            time.sleep(0.15)
+            await asyncio.sleep(0)
+
+    async with accepting(take_nothing) as url:
+        busy = asyncio.create_task(hold_up())
+        began = time.monotonic()
+        with pytest.raises(TransportError, match="stalled"):
+            await transport.send(post(url, LARGE, stall_timeout_s=0.5))
+        assert time.monotonic() - began < 4
+        busy.cancel()
+
+
+async def test_many_small_pieces_are_no_stall(transport: AiohttpTransport) -> None:
+    """They go out in chunks that a slow reader takes one by one, each of which is progress."""
+
+    async def read_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = 12_000_000
+        while left:
+            await asyncio.sleep(0.02)
+            left -= len(await reader.read(min(left, 200_000)))
+        writer.write(http())
+        await writer.drain()
+
+    async with accepting(read_slowly) as url:
+        began = time.monotonic()
+        response = await transport.send(post(url, *[b"x" * 25_000] * 480, stall_timeout_s=0.4))
+        assert response.status == 200
+        assert time.monotonic() - began > 1
+
+
+async def test_reply_that_began_early_and_stands_still_is_a_stall(transport: AiohttpTransport) -> None:
+    """Also where the request was not sent to its end when the reply began."""
+
+    async def begin_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok")
+        await asyncio.sleep(0.2)
+        await reader.readexactly(len(LARGE))
+        await asyncio.sleep(10)
+
+    async with accepting(begin_early) as url:
+        began = time.monotonic()
+        with pytest.raises(TransportError, match="stalled"):
+            await transport.send(post(url, LARGE, stall_timeout_s=0.5, timeout_s=8.0))
+        assert time.monotonic() - began < 4
+
+
+async def test_transport_that_is_closed_in_an_upload_ends_with_its_deadline() -> None:
+    """Not when a server that takes nothing goes away."""
+    async with accepting(take_nothing) as url, AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(AiohttpTransport())
+        task = asyncio.create_task(transport.send(post(url, LARGE, timeout_s=0.6)))
+        await asyncio.sleep(0.2)
+        await asyncio.wait_for(stack.aclose(), 2)
+        with pytest.raises(TransportError):
+            await task
 
 
 # --- when the session sends --------------------------------------------------------------------------------
@@ -262,6 +363,25 @@ async def test_mocks_of_the_session_are_asked(transport: AiohttpTransport) -> No
             assert (await transport.send(post(server.url, b"{}"))).body == b"mocked"
         assert server.exchanges == []
         assert (await transport.send(post(server.url, b"{}"))).body == GOOD
+
+
+@pytest.mark.parametrize("name", ["_request", "request"])
+async def test_what_stands_in_place_of_the_sessions_methods_is_asked(
+    transport: AiohttpTransport, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whenever it was put there: some instrumentation is there before anything of ours is imported."""
+    heard = []
+    own = getattr(aiohttp.ClientSession, name)
+
+    @functools.wraps(own)
+    def watched(session: aiohttp.ClientSession, method: str, *args: Any, **options: Any) -> Any:
+        heard.append(method)
+        return own(session, method, *args, **options)
+
+    monkeypatch.setattr(aiohttp.ClientSession, name, watched)
+    async with serving(in_turn(http())) as server:
+        await transport.send(post(server.url, b"{}"))
+    assert heard == ["POST"]
 
 
 async def test_tracers_of_the_session_hear_of_every_request(monkeypatch: pytest.MonkeyPatch) -> None:

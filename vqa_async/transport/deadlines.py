@@ -7,7 +7,7 @@ import itertools
 import logging
 import math
 import time
-from typing import Any
+from typing import Any, Literal
 
 from vqa_async.transport.request import Phase
 
@@ -31,18 +31,16 @@ class Deadline:
     """The moment at which the request of one task has taken too long.
 
     Attributes:
-        is_over: whether the task was cancelled, for that or because nothing had moved for too long.
-        is_stalled: whether for the latter.
+        missed: why the task was cancelled: for its ``time``, or for a ``stall``; "" where it was not.
     """
 
-    __slots__ = ("at", "is_over", "is_spared", "is_stalled", "phase", "task")
+    __slots__ = ("at", "is_spared", "missed", "phase", "task")
 
     def __init__(self, task: asyncio.Task[Any], at: float, phase: Phase) -> None:
         self.task = task
         self.at = at
         self.phase = phase
-        self.is_over = False
-        self.is_stalled = False
+        self.missed: Literal["", "time", "stall"] = ""
         self.is_spared = False
 
 
@@ -64,7 +62,8 @@ class Deadlines:
         self._stall_s = stall_s
         self._open: dict[Deadline, None] = {}  # in the order of beginning
         self._timer: asyncio.TimerHandle | None = None
-        self._look_at = math.inf  # when stalls are looked for next
+        self._look_at = math.inf  # when stalls are looked for next; put off once, where the loop stood still
+        self._is_put_off = False
 
     def begin(self, task: asyncio.Task[Any], phase: Phase) -> Deadline:
         """Cancel ``task`` after the length, or where ``phase`` makes no progress, unless ``end`` comes
@@ -73,13 +72,17 @@ class Deadlines:
         deadline = Deadline(task, now + self._length_s, phase)
         self._open[deadline] = None
         if self._timer is None:
-            self._look_at = now + self._stall_s
+            self._plan_look(now)
             self._set_timer(deadline.at)
         return deadline
 
     def end(self, deadline: Deadline) -> None:
         """The request is over, in time or not."""
         self._open.pop(deadline, None)
+
+    def _plan_look(self, now: float) -> None:
+        self._look_at = now + self._stall_s
+        self._is_put_off = False
 
     def _set_timer(self, first: float) -> None:
         self._timer = self.loop.call_at(min(first, self._look_at), self._look)
@@ -89,21 +92,17 @@ class Deadlines:
         now = self.loop.time()
         self._spare(now)
         for deadline in list(itertools.takewhile(lambda d: d.at <= now, self._open)):
-            self._cancel(deadline)
+            self._cancel(deadline, "time")
         if now >= self._look_at:
-            self._look_at = now + self._stall_s
-            self._look_for_stalls()
+            self._plan_look(now)
+            for deadline in [d for d in self._open if self._is_stalled(d.phase)]:
+                self._cancel(deadline, "stall")
         if (first := next(iter(self._open), None)) is not None:
             self._set_timer(first.at)
 
-    def _look_for_stalls(self) -> None:
-        for deadline in [d for d in self._open if self._is_stalled(d.phase)]:
-            deadline.is_stalled = True
-            self._cancel(deadline)
-
-    def _cancel(self, deadline: Deadline) -> None:
+    def _cancel(self, deadline: Deadline, why: Literal["time", "stall"]) -> None:
         del self._open[deadline]
-        deadline.is_over = True
+        deadline.missed = why
         deadline.task.cancel()
 
     def _spare(self, now: float) -> None:
@@ -118,7 +117,9 @@ class Deadlines:
             "process was stopped.",
             late_s,
         )
-        self._look_at = max(self._look_at, now + min(_SPARED_S, self._stall_s))
+        if not self._is_put_off:
+            self._is_put_off = True
+            self._look_at = max(self._look_at, now + min(_SPARED_S, self._stall_s))
         for deadline in itertools.takewhile(lambda d: d.at <= now, self._open):
             if not deadline.is_spared:
                 deadline.is_spared = True

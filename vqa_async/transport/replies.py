@@ -9,11 +9,11 @@ from aiohttp import hdrs
 
 from vqa_async.errors import TransportError
 from vqa_async.transport.failures import wire_error
-from vqa_async.transport.posting import Posted
+from vqa_async.transport.posting import Posting
 from vqa_async.transport.request import PIECE, Request
 
 
-def decompressed(raw: bytes, reply: aiohttp.ClientResponse | Posted, request: Request) -> bytes:
+def decompressed(raw: bytes, reply: aiohttp.ClientResponse | Posting, request: Request) -> bytes:
     """The body as sent, or inflated up to the cap."""
     inflater = inflater_for(reply, request)
     if inflater is None:
@@ -31,7 +31,7 @@ def decompressed(raw: bytes, reply: aiohttp.ClientResponse | Posted, request: Re
     return body
 
 
-def inflater_for(reply: aiohttp.ClientResponse | Posted, request: Request) -> zlib._Decompress | None:
+def inflater_for(reply: aiohttp.ClientResponse | Posting, request: Request) -> zlib._Decompress | None:
     """What inflates the reply, None for one that is as it is. No encoding is asked for, but some servers use
     one."""
     encoding = reply.headers.get(hdrs.CONTENT_ENCODING, "identity").lower()

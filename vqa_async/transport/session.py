@@ -18,7 +18,7 @@ from yarl import URL
 from vqa_async.transport.addresses import OPENED, Proxies, any_socket, public_socket
 from vqa_async.transport.deadlines import Deadlines, monotonic_now
 from vqa_async.transport.failures import FOREIGN, translate, wire_error
-from vqa_async.transport.posting import Posted, Poster
+from vqa_async.transport.posting import Poster, Posting
 from vqa_async.transport.replies import (
     damaged_reply,
     decompressed,
@@ -118,13 +118,13 @@ class AiohttpTransport:
         try:
             return await self._send(self._session, request)
         except asyncio.CancelledError:
-            if not deadline.is_over or task.cancelling() > cancelling + 1:
+            if not deadline.missed or task.cancelling() > cancelling + 1:
                 raise  # cancelled by others, perhaps in the same moment
         finally:
             deadlines.end(deadline)
-            if deadline.is_over:
+            if deadline.missed:
                 task.uncancel()  # ours, also where it came too late to be what ended the request
-        if deadline.is_stalled:
+        if deadline.missed == "stall":
             what = f"stalled: for {request.stall_timeout_s:g} s nothing came of {request.phase.name}"
             raise wire_error("timeout", what, request)
         raise translate(TimeoutError(), request)
@@ -147,6 +147,7 @@ class AiohttpTransport:
             resend = not opened and _nothing_was_read(error) and time.monotonic() - began < _RACE_S
         if resend:
             assert self._single_use is not None
+            request.phase.become(Phase.CONNECTING, monotonic_now())
             try:
                 return await self._exchange(self._single_use, request)
             except FOREIGN as error:
@@ -154,7 +155,7 @@ class AiohttpTransport:
         # Outside the handlers, so that not even __context__ holds the foreign exception and its headers.
         raise failure
 
-    async def _read(self, reply: aiohttp.ClientResponse | Posted, request: Request) -> bytes:
+    async def _read(self, reply: aiohttp.ClientResponse | Posting, request: Request) -> bytes:
         chunks: list[bytes] = []
         size = 0
         content = reply.content
@@ -168,7 +169,7 @@ class AiohttpTransport:
         return b"".join(chunks)
 
     async def _hand_on(
-        self, reply: aiohttp.ClientResponse | Posted, request: Request, into: Callable[[bytes], object]
+        self, reply: aiohttp.ClientResponse | Posting, request: Request, into: Callable[[bytes], object]
     ) -> None:
         """Read as ``_read`` does, and keep nothing."""
         inflater = inflater_for(reply, request)
@@ -195,7 +196,7 @@ class AiohttpTransport:
 
     def _asked(
         self, session: aiohttp.ClientSession, request: Request
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse | Posted]:
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse | Posting]:
         """The head of the reply, inside of the block."""
         timeout = _connect_timeout(request.connect_timeout_s)
         proxy = self._proxies.proxy_for(request.url) if self._proxies else None
