@@ -209,8 +209,8 @@ class Posting:
                 return protocol
             connection.close()  # what came while it lay idle would be taken for the reply to this request
 
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and (self._writer is None or self._writer.done()):
+    async def __aexit__(self, *_: object) -> None:
+        if self.content.at_eof() and (self._writer is None or self._writer.done()):
             self._connection.release()  # which closes it, where another request cannot be sent on it
         else:
             await self._give_up()
