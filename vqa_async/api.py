@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from vqa_async.batches import Batches, Desk, Provider
 from vqa_async.chat import RequestForm
 from vqa_async.client import Forms, Reasks, VLMClient
-from vqa_async.config import Config, Limits, NamedEndpoint, find_api_key, key_variables
+from vqa_async.config import Config, Limits, NamedEndpoint, find_api_key, key_variables, usable_key
 from vqa_async.endpoints import EndpointPool, EndpointState, endpoint_state
 from vqa_async.engine import Engine, RunSummary
 from vqa_async.errors import ConfigError
@@ -277,7 +277,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _endpoint(options: NamedEndpoint, api_key: str | None, limits: Limits) -> EndpointState:
-    key = find_api_key(options.api_key_env) if api_key is None else api_key
+    key = find_api_key(options.api_key_env) if api_key is None else usable_key(api_key, "given as api_key")
     headers = {"Content-Type": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key}"

@@ -146,7 +146,8 @@ class TransportError(RequestError):
     """No complete reply arrived. ``code`` says why:
 
     connect, dns, timeout, reset, tls_broken, protocol (what came is not HTTP): worth another attempt;
-    tls (no valid certificate): stops the run; too_large, bad_url, forbidden (a private address): permanent.
+    tls (no valid certificate), bad_header (it cannot be sent): stop the run; too_large, bad_url, forbidden (a
+    private address): permanent.
     """
 
     code = "transport"

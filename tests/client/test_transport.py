@@ -747,7 +747,6 @@ EXPECTED = {
     "ServerFingerprintMismatch": "tls",
     "ServerTimeoutError": "timeout",
     "SocketTimeoutError": "timeout",
-    "UploadAbortedError": "reset",
 }
 
 

@@ -88,7 +88,7 @@ async def test_header_with_a_line_break_is_never_sent(
     async with serving(in_turn(http())) as server:
         with pytest.raises(TransportError, match=r"is not asked: a header") as caught:
             await transport.send(post(server.url, b"{}", headers=header))
-    assert (caught.value.code, caught.value.retryable) == ("bad_header", False)
+    assert (caught.value.code, caught.value.stops_run) == ("bad_header", True)
     assert server.exchanges == []
 
 

@@ -118,6 +118,32 @@ def test_the_key_is_looked_for_in_order() -> None:
     assert "two words" not in str(refused.value)
 
 
+@pytest.mark.parametrize("key", ["sk-canary-1 2", "sk-canary-1\nX-Evil: 2", "sk-canary-1\x01", "sk-canäry-1"])
+async def test_a_key_that_is_no_header_is_refused_and_not_shown(key: str) -> None:
+    """Before anything is asked; blanks around it, as a file has them, are no part of it."""
+    with pytest.raises(ConfigError, match="given as api_key") as caught:
+        async with open_engine(base_url="http://127.0.0.1:1/v1", model="m", api_key=key):
+            pass
+    assert "canary" not in str(caught.value)
+    transport = FakeTransport([reply("Yes.")])
+    async with open_engine(model="m", api_key="sk-canary-1\n", transport=transport) as engine:
+        assert (await engine.generate(ROW)).ok
+    assert transport.requests[0].headers["Authorization"] == "Bearer sk-canary-1"
+
+
+async def test_own_headers_stand_in_place_of_ours_in_any_case() -> None:
+    """A gateway that wants another Authorization gets that alone."""
+    transport = FakeTransport([reply("Yes.")])
+    header = ("authorization: Basic abc", "content-type: application/json; charset=utf-8")
+    async with open_engine(model="m", api_key="sk-1", header=header, transport=transport) as engine:
+        assert (await engine.generate(ROW)).ok
+    sent = transport.requests[0].headers
+    assert {name: sent[name] for name in sent if name.lower() in ("authorization", "content-type")} == {
+        "authorization": "Basic abc",
+        "content-type": "application/json; charset=utf-8",
+    }
+
+
 async def test_a_model_must_be_named() -> None:
     """Without a model nothing is sent."""
     with pytest.raises(ConfigError, match="--model"):

@@ -30,6 +30,7 @@ from vqa_async.config.endpoints import (
     find_api_key,
     key_variables,
     normalise_base_url,
+    usable_key,
 )
 from vqa_async.config.images import ImageOptions
 from vqa_async.config.pace import Budget, Limits, RetryPolicy, Timeouts
@@ -73,4 +74,5 @@ __all__ = [
     "normalise_base_url",
     "option_classes",
     "option_groups",
+    "usable_key",
 ]

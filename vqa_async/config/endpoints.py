@@ -29,17 +29,27 @@ def find_api_key(api_key_env: str, environ: Mapping[str, str] | None = None) -> 
     """
     environ = os.environ if environ is None else environ
     for name in key_variables(api_key_env):
-        if key := environ.get(name, "").strip():
-            require(
-                key.isascii() and key.isprintable() and " " not in key,
-                f"The API key in {name} has a space, line break or non-ASCII character: set it again.",
-            )
+        if key := usable_key(environ.get(name, ""), f"in {name}"):
             return key
     require(
         not api_key_env,
         f"The environment variable {api_key_env} (from --api-key-env) is not set or is empty.",
     )
     return ""
+
+
+def usable_key(key: str, where: str) -> str:
+    """An API key as it goes into a header, without the blanks around it that come with files.
+
+    Raises:
+        ConfigError: it cannot go in one; ``where`` it stands is said, and nothing of it.
+    """
+    key = key.strip()
+    require(
+        key.isascii() and key.isprintable() and " " not in key,
+        f"The API key {where} has a space, line break or non-ASCII character: set it again.",
+    )
+    return key
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,6 @@ _TRANSLATION: tuple[tuple[type[BaseException], str, str], ...] = (
     (aiohttp.ClientConnectorError, "connect", "refuses connections ({reason}): is it up? Check --base-url"),
     (asyncio.TimeoutError, "timeout", "did not answer within {total:g} s"),
     (aiohttp.ClientPayloadError, "reset", "closed the connection in the middle of the reply"),
-    (aiohttp.UploadAbortedError, "reset", "closed the connection in the middle of the request"),
     (aiohttp.ServerDisconnectedError, "reset", "closed the connection before replying"),
     (aiohttp.ClientOSError, "reset", "broke the connection ({reason})"),
     (aiohttp.ClientConnectionError, "reset", "broke the connection"),

@@ -107,10 +107,9 @@ def _head(request: Request, opening: str) -> bytes:
             return head.encode()
     except UnicodeEncodeError:
         pass
-    error = wire_error(
-        "bad_header", "is not asked: a header holds a line break or control character", request
-    )
-    error.retryable = False
+    what = "is not asked: a header holds a line break or another control character. Look at the API key"
+    error = wire_error("bad_header", what, request)
+    error.stops_run = True  # they are the same for every record
     raise error
 
 
