@@ -32,6 +32,8 @@ from benchmarks.harness import endpoint, median, run_client, run_module, store, 
 from benchmarks.peer_clients import PEERS
 
 ENGINE = "engine"
+YARDSTICK = "minimal"
+"""The least that aiohttp needs for the job: beside it is seen how much there was to gain on a machine."""
 SEED = "threads"
 SEED_IN_FLIGHT = 100
 """Requests in flight at which the CPU of the seed's way and of the engine is compared."""
@@ -64,7 +66,8 @@ class Bench:
         Raises:
             RuntimeError: it failed, or did not do the job; the message says how.
         """
-        found = self._engine(records, workers) if name == ENGINE else self._peer(name, records, workers)
+        own = name in (ENGINE, YARDSTICK)
+        found = self._own(name, records, workers) if own else self._peer(name, records, workers)
         if found["answered"] != records:
             raise RuntimeError(f"sent {found['answered']:,.0f} requests for {records:,} records")
         if found["written"] < records:
@@ -78,10 +81,10 @@ class Bench:
             "seconds": found["seconds"],
         }
 
-    def _engine(self, records: int, workers: int) -> dict[str, float]:
+    def _own(self, name: str, records: int, workers: int) -> dict[str, float]:
         self._answered("reset")
-        found = run_client(ENGINE, url=self.url, folder=self.folder, records=records, workers=workers)
-        # Its client asserts that every record succeeded.
+        found = run_client(name, url=self.url, folder=self.folder, records=records, workers=workers)
+        # That every record succeeded, the engine's client asserts, and the other one has no other way to end.
         return found | {"answered": self._answered("stats"), "written": records}
 
     def _peer(self, name: str, records: int, workers: int) -> dict[str, float]:
@@ -132,8 +135,9 @@ def measure(
         best = {name: max(rates, key=lambda w: rates[w]) for name, rates in tried.items() if rates}
         records = {name: max(2 * w, round(tried[name][w] * seconds)) for name, w in best.items()}
         medians = _rounds(bench, best, records, rounds, failed)
-        alike = {} if quick or SEED not in medians else dict.fromkeys((ENGINE, SEED), SEED_IN_FLIGHT)
-        alike_medians = _rounds(bench, alike, records, rounds, failed)
+        compared = () if quick or SEED not in medians else (ENGINE, YARDSTICK, SEED)
+        alike = dict.fromkeys(compared, SEED_IN_FLIGHT)
+        alike_medians = _rounds(bench, alike, records | {YARDSTICK: records[ENGINE]}, rounds, failed)
     return {
         "versions": {name: versions[name] for name in wanted if name in versions},
         "tried": {name: rates for name, rates in tried.items() if rates},
@@ -257,7 +261,19 @@ def report(result: Mapping[str, Any]) -> str:
         rows.append([_title(name, result), f"no figures: {why}", *[""] * (len(HEADER) - 2)])
     noted = [PEERS[name] for name in order if name in PEERS and PEERS[name].note]
     notes = [f"- {peer.title}: {peer.note}." for peer in noted]
-    return "\n".join([table(HEADER, rows), "", *notes])
+    return "\n".join([table(HEADER, rows), "", *notes, *_alike(result["medians_at_100"])])
+
+
+def _alike(medians: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What the seed's way, the engine and the yardstick take for a request, with as many in flight."""
+    if not medians:
+        return []
+    seed, engine, least = (medians[name]["cpu_ms"] for name in (SEED, ENGINE, YARDSTICK))
+    return [
+        f"- With {SEED_IN_FLIGHT} in flight {PEERS[SEED].title} takes {seed:.2f} ms of CPU a request: "
+        f"{seed / engine:.1f} times the engine's {engine:.3f}, and {seed / least:.1f} times the {least:.3f} "
+        "of a minimal aiohttp loop, which has no ids, journal, retry, gates or statistics."
+    ]
 
 
 def _row(name: str, result: Mapping[str, Any]) -> list[str]:
