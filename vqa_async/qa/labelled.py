@@ -24,7 +24,8 @@ _FAREWELLS = (
 )
 _FAREWELL = re.compile(rf"[ \t]*+[*_]{{0,3}}\(?[*_]{{0,3}}(?:{_FAREWELLS})", re.IGNORECASE)
 _LIST_ITEM = re.compile(r"[ \t]*+(?:[-*+•‣◦▪●–—]|\(?\d{1,4}[.)、．])[ \t]++")
-_RULE = re.compile(r"[ \t]*+([-*_=])(?:[ \t]*+\1){2,}+[ \t]*+$")
+_RULES = "|".join(rf"(?:{sign}[ \t]*+){{3}}[{sign} \t]*+" for sign in (r"\-", r"\*", "_", "="))
+_RULE = re.compile(rf"[ \t]*+(?:{_RULES})$")
 _HEADING = re.compile(r"[ \t]*+#{1,6}[ \t]")
 _FENCE = re.compile(r"[ \t]*+(?:```|~~~)")
 # Titles of the next pair or group of pairs: "**Colours**", "2.", "QA Pair 2", "Image 3:".

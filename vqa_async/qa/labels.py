@@ -88,21 +88,22 @@ _NUMBER = r"\d{1,4}"
 # A number must touch a letter: "A 16:9 screen" holds no label.
 _NAME = (
     rf"(?:(?P<word>{_any_of(WORD_KINDS)})"
-    rf"(?:{GAP}[#№(（]?{GAP}(?P<word_number>{_NUMBER}|[一二三四五六七八九十]{{1,3}})[)）]?)?+"
+    rf"(?>(?:{GAP}[#№(（]?{GAP}(?P<word_number>{_NUMBER}|[一二三四五六七八九十]{{1,3}})[)）]?)?)"
     rf"|(?P<letter>{_any_of({letter for pair in (*_LETTERS, *_SPEAKERS) for letter in pair})})"
-    rf"(?:[#._-]?(?P<letter_number>{_NUMBER}))?+)"
+    rf"(?>(?:[#._-]?(?P<letter_number>{_NUMBER}))?))"
 )
 _SIGN = r"[❓❔🤔✅☑✔💡💬🔹🔸🔍📌👉▶➤→]\ufe0f?"  # decoration that chat models are fond of
 _DECORATION = (
     rf"(?P<listed>[-*+•‣◦▪●–—]\s|[(\[]?{_NUMBER}[.)\]、．])|\#{{1,6}}|\*\*{_NUMBER}[.)]?\*\*\s|{_SIGN}"
 )
-# The decorations are repeated in an atomic group and not possessively, which is the same thing: Python 3.11,
-# and the first releases after it, lose track of groups inside possessive repetitions and raise SystemError
-# over it (cpython issue 101955). That way each repetition takes memory, so nine must do.
+# Groups are repeated in atomic groups and nowhere possessively, which is the same: the first releases of
+# Python 3.11 lose their place where such a group fails half way, and track of groups inside of it, and raise
+# SystemError over that (cpython issue 101955). That way each repetition takes memory, so nine must do.
 _OPENING = re.compile(
-    rf"{GAP}(?:>{GAP})*+(?>(?:(?:{_DECORATION}){GAP}){{0,9}})"
-    rf"(?P<mark>{_MARK})?+(?:{_NUMBER}[.)、．]{GAP})?+(?P<bracket>[\[【「〔])?+"
-    rf"{_NAME}(?:{GAP}[(（][^()（）]{{1,60}}+[)）])?+(?P<bracket_end>[\]】」〕])?+{GAP}(?P<close>{_MARK})?+",
+    rf"{GAP}(?>(?:>{GAP}){{0,99}})(?>(?:(?:{_DECORATION}){GAP}){{0,9}})"
+    rf"(?>(?P<mark>{_MARK})?)(?>(?:{_NUMBER}[.)、．]{GAP})?)(?>(?P<bracket>[\[【「〔])?)"
+    rf"{_NAME}(?>(?:{GAP}[(（][^()（）]{{1,60}}+[)）])?)(?>(?P<bracket_end>[\]】」〕])?)"
+    rf"{GAP}(?>(?P<close>{_MARK})?)",
     re.IGNORECASE,
 )
 _AFTER_COLON = re.compile(rf"{GAP}{_COLON}{GAP}")
@@ -111,11 +112,12 @@ _AFTER_LETTER = re.compile(r"[.．](?=\s|[*_]{1,3}\s)\s*+")
 # Within a line an answer opens only after the end of a sentence, so that "Option A: red" stays whole.
 _INLINE = re.compile(
     r"(?P<end>[?.!;…؟][\"'”’»)]*+(?=[\s*_])|[？。！；][\"'”’»」』）)]*+)[\s*_|/→–—-]*+"
-    rf"{_NAME}{GAP}(?:{_MARK})?+{GAP}{_COLON}(?:{_MARK})?+",
+    rf"{_NAME}{GAP}(?>(?:{_MARK})?){GAP}{_COLON}(?>(?:{_MARK})?)",
     re.IGNORECASE,
 )
 _CHOICE = re.compile(
-    rf"{GAP}(?:[-*+•]\s)?+{GAP}(?:{_MARK})?+(?P<letter>[A-F])(?:{_MARK})?+(?P<end>{_COLON}|\.(?=\s))",
+    rf"{GAP}(?>(?:[-*+•]\s)?){GAP}(?>(?:{_MARK})?)(?P<letter>[A-F])(?>(?:{_MARK})?)"
+    rf"(?P<end>{_COLON}|\.(?=\s))",
     re.IGNORECASE,
 )
 _NEXT_CHOICE = re.compile(rf"\sB{_COLON}")

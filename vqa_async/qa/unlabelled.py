@@ -16,11 +16,11 @@ from vqa_async.qa.parts import Part, indent_of, matched
 
 _ASKS = ("?", "？", "؟")
 _QUESTION = re.compile(
-    r"[ \t]*+(?P<heading>#{1,6}[ \t]++)?+(?:[-*+•][ \t]++)?+(?P<mark>[*_]{0,3})"
-    r"(?P<number>\(?\d{1,4}[.)、．])?+(?P<close>[*_]{0,3}+)[ \t]*+(?P<text>.+)"
+    r"[ \t]*+(?>(?P<heading>#{1,6}[ \t]++)?)(?>(?:[-*+•][ \t]++)?)(?P<mark>[*_]{0,3})"
+    r"(?>(?P<number>\(?\d{1,4}[.)、．])?)(?P<close>[*_]{0,3}+)[ \t]*+(?P<text>.+)"
 )
 _BESIDE = re.compile(r"(?:[?؟][\"'”’»)]?+(?=\s)|？[\"”’」』）]?+)")
-_BETWEEN = re.compile(r"[ \t]*+(?:[-–—:：=>→|]++[ \t]++)?+")
+_BETWEEN = re.compile(r"[ \t]*+(?>(?:[-–—:：=>→|]++[ \t]++)?)")
 _BULLET = re.compile(r"[ \t]*+(?:[-*+•→]|➤)[ \t]++")
 
 
