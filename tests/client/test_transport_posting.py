@@ -287,6 +287,39 @@ async def test_what_comes_to_an_idle_connection_answers_nobody(transport: Aiohtt
     assert bodies == [b"0", b"1", b"2"]
 
 
+async def test_server_that_speaks_first_is_asked_once(
+    transport: AiohttpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of mail, say. What it says on a new connection is no reply left over from an earlier request, for
+    which another connection would be taken, and another."""
+    connections = 0
+    connect = aiohttp.TCPConnector.connect
+
+    async def connect_and_wait(*args: Any, **options: Any) -> Any:
+        connection = await connect(*args, **options)
+        await asyncio.sleep(0.05)  # until the greeting is there
+        return connection
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.write(b"220 mail.example ESMTP\r\n")
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "connect", connect_and_wait)
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    try:
+        with pytest.raises(TransportError, match="not HTTP"):
+            await transport.send(post(url, b"{}", timeout_s=2.0))
+    finally:
+        server.close()
+    await asyncio.sleep(0.1)
+    assert connections == 1
+
+
 # --- stalls ------------------------------------------------------------------------------------------------
 
 

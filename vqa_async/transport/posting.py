@@ -20,6 +20,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage, StreamWriter
 from yarl import URL
 
+from vqa_async.transport.addresses import OPENED
 from vqa_async.transport.deadlines import monotonic_now
 from vqa_async.transport.failures import FOREIGN, wire_error
 from vqa_async.transport.request import PIECE, Phase, Request
@@ -202,7 +203,7 @@ class Posting:
                 raise aiohttp.ConnectionTimeoutError(what) from error
             protocol = connection.protocol
             assert protocol is not None
-            if not protocol.should_close:
+            if OPENED.get([]) or not protocol.should_close:
                 self._connection = connection
                 self._transport = protocol.transport
                 return protocol
@@ -227,7 +228,7 @@ class Posting:
         phase = self._request.phase
         transport = self._transport
         if transport is None or transport.is_closing():
-            raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+            raise protocol.exception() or aiohttp.ClientConnectionResetError("it closes")
         phase.become(Phase.SENDING, monotonic_now())
         try:
             for chunk in chunks:
