@@ -20,6 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from installed import require_packages
+
+require_packages()
+
 COMMAND = (sys.executable, "-m", "vqa_async")
 
 _LONGEST_RUN_S = 180.0

@@ -96,11 +96,10 @@ def read(source: Source, options: ImageOptions) -> tuple[bytes, Hashable]:
 def read_if_cached(source: Source, options: ImageOptions) -> bytes | None:
     """The bytes of a small file that the system holds in memory, without ever waiting for a disk.
 
-    It was found a moment ago, in the same turn of the event loop, so its key is still the right one; and
-    where its size is not, None too.
+    Only for a file that was found in the same turn of the event loop: its key is taken to be right still.
 
-    None where they are not there, the file is not small, or the system cannot tell (RWF_NOWAIT is Linux's,
-    and not every file system has it): then ``read`` is called, in a thread.
+    None where they are not there, the file is not small or no longer of its size, or the system cannot tell
+    (RWF_NOWAIT is Linux's, and not every file system has it): then ``read`` is called, in a thread.
 
     Raises:
         ImageError: it is no longer in ``image_root``.
